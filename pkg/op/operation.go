@@ -75,28 +75,20 @@ func (d *Deadline) Resolve(t time.Time) time.Time {
 }
 
 // MarshalJSON writes the RFC 3339 instant or the duration.
-func (d Deadline) MarshalJSON() ([]byte, error) {
-	if d.After > 0 {
-		return json.Marshal(d.After.String())
-	}
-	return json.Marshal(d.At.UTC().Format(time.RFC3339Nano))
-}
+func (d Deadline) MarshalJSON() ([]byte, error) { return json.Marshal(d.String()) }
 
-// UnmarshalJSON reads an RFC 3339 instant or a positive duration.
+// UnmarshalJSON reads an RFC 3339 instant or a positive duration. Its errors are
+// of type [*Error].
 func (d *Deadline) UnmarshalJSON(b []byte) error {
 	var s string
 	if err := json.Unmarshal(b, &s); err != nil {
-		return Errorf(CodeWrongType, "deadline", "deadline must be a string: an RFC 3339 instant or a duration")
+		return Errorf(CodeWrongType, fieldDeadline, "deadline must be a string: an RFC 3339 instant or a duration")
 	}
-	if t, err := time.Parse(time.RFC3339Nano, s); err == nil {
-		d.At, d.After = t.UTC(), 0
-		return nil
+	v, err := parseDeadline(s)
+	if err != nil {
+		return err
 	}
-	a, err := time.ParseDuration(s)
-	if err != nil || a <= 0 {
-		return Errorf(CodeBadValue, "deadline", "deadline %.40q is neither an RFC 3339 instant nor a positive duration", s)
-	}
-	d.At, d.After = time.Time{}, a
+	*d = v
 	return nil
 }
 

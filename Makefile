@@ -1,0 +1,107 @@
+# Everything needs Go and nothing else, except `images`, `up`, `down` and
+# `compose-smoke`, which need Docker. `make` alone prints what there is.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --warn-undefined-variables --no-builtin-rules
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+# Tools are pinned in tools/go.mod, so that their modules stay out of ours.
+TOOL := go tool -modfile=tools/go.mod
+
+# The race detector needs a C compiler. Without one the tests run all the same,
+# and say so.
+RACE ?= $(shell [ "$$(go env CGO_ENABLED)" = 1 ] && command -v "$$(go env CC)" >/dev/null && echo -race)
+
+# Packages, test names and more for `make test`: PKG=./internal/arbiter ARGS='-run Rank -v'
+PKG ?= ./...
+ARGS ?=
+
+# The folder of the real input: git-history.ndjson and git-history.oracle.json.
+DATA ?= ../shared/data
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+DIST := dist/linux-amd64
+PROGRAMS := hierarchy submitter resolver executor observer
+STATIC := CGO_ENABLED=0 GOOS=linux GOARCH=amd64 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+
+# Whichever answers: Compose v2, or docker-compose 1.29.
+COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
+
+.PHONY: help
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+##
+.PHONY: demo
+demo: ## The whole system in one process: a workload, a summary, every invariant checked; under 30 s
+	go run ./cmd/hierarchy demo
+
+.PHONY: dev
+dev: ## The whole system in one process, until Ctrl-C
+	go run ./cmd/hierarchy dev
+
+.PHONY: test
+test: ## All tests with the race detector, never cached; PKG=./internal/arbiter ARGS='-run Rank'
+	$(if $(RACE),,@echo 'make test: no C compiler, so WITHOUT the race detector')
+	go test $(RACE) -count=1 -timeout 8m $(ARGS) $(PKG)
+
+.PHONY: lint
+lint: ## Linters; the version is pinned in tools/go.mod
+	$(TOOL) golangci-lint run
+
+.PHONY: fmt
+fmt: ## Format everything
+	$(TOOL) gofumpt -w .
+
+.PHONY: fmt-check
+fmt-check: ## Fail if `make fmt` would change a file
+	@files=$$($(TOOL) gofumpt -l .); [ -z "$$files" ] || { printf 'not formatted, run make fmt:\n%s\n' "$$files"; exit 1; }
+
+.PHONY: vet
+vet: ## go vet
+	go vet ./...
+
+.PHONY: check
+check: fmt-check vet lint test ## What to run before every commit
+
+.PHONY: bench
+bench: ## Measure; ARGS='-h' for what can be chosen
+	go run ./bench $(ARGS)
+
+.PHONY: real-input
+real-input: ## 9,406 operations of a real history through a real process, compared with the oracle; DATA=folder
+	go run ./bench/realinput -data $(DATA)/git-history.ndjson -oracle $(DATA)/git-history.oracle.json $(ARGS)
+
+.PHONY: binaries
+binaries: ## Static Linux binaries of all programs and of the NATS server of our go.mod, into dist/
+	mkdir -p $(DIST)/data
+	for p in $(PROGRAMS); do $(STATIC) -o $(DIST)/$$p ./cmd/$$p; done
+	$(STATIC) -o $(DIST)/nats-server github.com/nats-io/nats-server/v2
+
+.PHONY: images
+images: binaries ## The two images hierarchy:dev and hierarchy-nats:dev, from scratch, without a registry
+	docker build -q -f deploy/docker/hierarchy.Dockerfile -t hierarchy:dev $(DIST)
+	docker build -q -f deploy/docker/nats.Dockerfile -t hierarchy-nats:dev $(DIST)
+
+.PHONY: up
+up: ## Three NATS nodes and the four roles on this machine (after `make images`); ARGS='--scale executor=4'
+	$(COMPOSE) up -d $(ARGS)
+	$(COMPOSE) ps
+
+.PHONY: down
+down: ## Stop them and drop their data
+	$(COMPOSE) down -v --remove-orphans
+
+.PHONY: compose-smoke
+compose-smoke: images ## A short run through the cluster of three, on its own ports; cleans up after itself
+	COMPOSE='$(COMPOSE)' deploy/smoke
+
+.PHONY: ci
+ci: ## Everything that CI runs
+	.ci/run
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf dist

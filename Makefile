@@ -33,7 +33,6 @@ COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-##
 .PHONY: demo
 demo: ## The whole system in one process: a workload, a summary, every invariant checked; under 30 s
 	go run ./cmd/hierarchy demo
@@ -77,7 +76,7 @@ real-input: ## 9,406 operations of a real history through a real process, compar
 .PHONY: binaries
 binaries: ## Static Linux binaries of all programs and of the NATS server of our go.mod, into dist/
 	mkdir -p $(DIST)/data
-	for p in $(PROGRAMS); do $(STATIC) -o $(DIST)/$$p ./cmd/$$p; done
+	$(STATIC) -o $(DIST)/ $(PROGRAMS:%=./cmd/%)
 	$(STATIC) -o $(DIST)/nats-server github.com/nats-io/nats-server/v2
 
 .PHONY: images

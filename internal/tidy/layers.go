@@ -22,6 +22,7 @@ var Layers = []Layer{
 	{"pure machine", []string{"internal/arbiter"}},
 	{"pure judgement", []string{"internal/audit"}},
 	{"substrate", []string{"internal/bus", "internal/natsd", "internal/metrics"}},
+	{"on the substrate", []string{"internal/await", "internal/service"}},
 	{"roles", []string{"internal/resolver", "internal/executor", "internal/submitter", "internal/observer"}},
 	{"for programmers", []string{"pkg/client", "pkg/worker"}},
 	{"process", []string{"internal/daemon"}},

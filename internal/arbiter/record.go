@@ -16,14 +16,14 @@ const StepSchema = "ops.v1.step"
 // and the inputs, so anyone can recompute them (contract §3).
 type Step struct {
 	Schema    string    `json:"schema"`
-	ID        string    `json:"id"`        // unique; settles an unknown outcome
-	Partition int       `json:"partition"` //
-	Number    uint64    `json:"step"`      // 1, 2, 3 … in the partition, without gaps
-	Epoch     uint64    `json:"epoch"`     // one up with each take-over
-	Owner     string    `json:"owner"`     // the resolver that owned the epoch
-	At        time.Time `json:"at"`        // the instant; never before the one of the step before
-	Cursor    uint64    `json:"cursor"`    // every intake message of the partition up to here is consumed
-	Takeover  bool      `json:"takeover,omitempty"`
+	ID        string    `json:"id"`                 // random and unique: settles an unknown outcome and seeds the step's jitter
+	Partition int       `json:"partition"`          //
+	Number    uint64    `json:"step"`               // 1, 2, 3 … in the partition, without gaps
+	Epoch     uint64    `json:"epoch"`              // one up with each take-over
+	Owner     string    `json:"owner"`              // the resolver that owned the epoch
+	At        time.Time `json:"at"`                 // the instant; never before the one of the step before
+	Cursor    uint64    `json:"cursor"`             // every intake message of the partition up to here is consumed
+	Takeover  bool      `json:"takeover,omitempty"` // only marks the new epoch: no inputs, no effects
 	In        []Input   `json:"in,omitempty"`
 	Out       []Effect  `json:"out,omitempty"`
 }
@@ -72,7 +72,6 @@ type Result struct {
 	Duration time.Duration   `json:"duration"`
 	Change   json.RawMessage `json:"change,omitempty"` // an entity.Change; opaque to the arbiter
 	Failure  *op.Failure     `json:"failure,omitempty"`
-	Jitter   float64         `json:"jitter,omitempty"` // the draw U(0,1) for the backoff, so that a step can be recomputed
 }
 
 // Kin tells the machine about an ancestor that its own partition does not hold:
@@ -83,6 +82,8 @@ type Kin struct {
 	Unknown  bool        `json:"unknown,omitempty"`
 	Priority op.Priority `json:"priority,omitempty"`
 	Parent   string      `json:"parent_op_id,omitempty"`
+
+	foreign bool // of another partition: an ancestor, not a submission seen here
 }
 
 // Effect is one consequence of a step: exactly one field is set.
@@ -156,11 +157,14 @@ type Retry struct {
 }
 
 // Lapsed: the attempt's lease ran out; its executor is fenced off and the
-// operation is staged again (EXECUTING → PENDING). It loses no retry.
+// operation is staged again (EXECUTING → PENDING). It costs a retry, so that an
+// operation which kills every executor comes to an end; when none is left, a
+// Rejected with max_retries follows.
 type Lapsed struct {
-	OpID    string `json:"op_id"`
-	Target  string `json:"target_entity_id"`
-	Attempt int    `json:"attempt"`
+	OpID       string `json:"op_id"`
+	Target     string `json:"target_entity_id"`
+	Attempt    int    `json:"attempt"`
+	RetryCount int    `json:"retry_count"`
 }
 
 // Rejected is a terminal record.
@@ -182,12 +186,13 @@ type Cancelled struct {
 	Reason op.Reason `json:"reason"`
 }
 
-// Refused: a result that was not the current attempt's. Nothing changed; it is
-// recorded so that a zombie can be seen.
+// Refused: a result that was not the current attempt's, or a cancel that came
+// too late. Nothing changed; it is recorded so that a zombie can be seen.
 type Refused struct {
 	OpID     string `json:"op_id"`
 	Target   string `json:"target_entity_id"`
 	Attempt  int    `json:"attempt"`
 	Executor string `json:"executor,omitempty"`
+	Input    int    `json:"input"` // index of the Result or Cancel among the step's inputs
 	Why      string `json:"why"`
 }

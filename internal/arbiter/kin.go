@@ -1,0 +1,180 @@
+package arbiter
+
+import (
+	"slices"
+
+	"github.com/hierarchy-bus/hierarchy/pkg/op"
+)
+
+// MaxDepth bounds the walk over the ancestors (contract §3.3).
+const MaxDepth = 32
+
+// RecentOperations is how many ended operations and foreign ancestors a
+// partition remembers: for repeated submissions of an id and for inheritance.
+const RecentOperations = 8192
+
+// recent remembers the last operations in the order in which they came.
+type recent struct {
+	byID map[string]Kin
+	ring []string
+	next int
+}
+
+func newRecent() *recent { return &recent{byID: map[string]Kin{}} }
+
+func (r *recent) has(id string) bool {
+	k, ok := r.byID[id]
+	return ok && !k.foreign
+}
+
+func (r *recent) add(k Kin) {
+	if old, ok := r.byID[k.OpID]; ok {
+		k.foreign = k.foreign && old.foreign
+		r.byID[k.OpID] = k
+		return
+	}
+	r.byID[k.OpID] = k
+	if len(r.ring) < RecentOperations {
+		r.ring = append(r.ring, k.OpID)
+		return
+	}
+	delete(r.byID, r.ring[r.next])
+	r.ring[r.next] = k.OpID
+	r.next = (r.next + 1) % RecentOperations
+}
+
+// inOrder returns what is remembered, oldest first.
+func (r *recent) inOrder() []Kin {
+	ids := slices.Concat(r.ring[r.next:], r.ring[:r.next])
+	kin := make([]Kin, len(ids))
+	for i, id := range ids {
+		kin[i] = r.byID[id]
+	}
+	return kin
+}
+
+func (m *Machine) kin(id string) (Kin, bool) {
+	if e := m.ops[id]; e != nil {
+		return Kin{OpID: id, Priority: e.op.Priority, Parent: e.op.Parent}, true
+	}
+	k, ok := m.recent.byID[id]
+	return k, ok
+}
+
+// inherit walks the ancestors of e and sets its effective priority: the maximum
+// of its own and all of theirs. Where the walk meets an operation nobody told
+// the machine about, e asks for it.
+func (m *Machine) inherit(e *entry) {
+	unknown := e.missing // answered before: nobody submitted it
+	if e.asking {
+		unknown = ""
+	}
+	m.unwait(e)
+	e.effective, e.inherit, e.asking, e.missing = e.op.Priority, op.Inheritance{}, false, ""
+	path := make([]string, 0, 4)
+	seen := map[string]bool{e.op.ID: true}
+	for id := e.op.Parent; id != ""; {
+		if seen[id] {
+			e.inherit.Cycle = true
+			return
+		}
+		if len(path) == MaxDepth {
+			e.inherit.Truncated = true
+			return
+		}
+		k, ok := m.kin(id)
+		if !ok {
+			m.await(e, id, unknown)
+			return
+		}
+		seen[id] = true
+		path = append(path, id)
+		if k.Priority > e.effective {
+			e.effective, e.inherit.Path = k.Priority, slices.Clone(path)
+		}
+		id = k.Parent
+	}
+}
+
+// await registers e for the ancestor that is missing. An ancestor that was
+// looked for already stays unknown, until somebody submits it here.
+func (m *Machine) await(e *entry, id, unknown string) {
+	e.missing = id
+	m.waiters[id] = append(m.waiters[id], e)
+	if id == unknown {
+		e.inherit.UnknownParent = id
+		return
+	}
+	e.asking = true
+	if !slices.Contains(m.wants, id) {
+		m.wants = append(m.wants, id)
+	}
+}
+
+func (m *Machine) unwait(e *entry) {
+	if e.missing == "" {
+		return
+	}
+	w := m.waiters[e.missing]
+	if i := slices.Index(w, e); i >= 0 {
+		w = slices.Delete(w, i, i+1)
+	}
+	if len(w) == 0 {
+		delete(m.waiters, e.missing)
+	} else {
+		m.waiters[e.missing] = w
+	}
+	e.missing = ""
+}
+
+// learn takes the answer about an ancestor of another partition.
+func (m *Machine) learn(k *Kin) {
+	if !k.Unknown {
+		if m.ops[k.OpID] == nil {
+			m.recent.add(Kin{OpID: k.OpID, Priority: k.Priority, Parent: k.Parent, foreign: true})
+		}
+		m.adopt(k.OpID)
+		return
+	}
+	for _, e := range m.waiting(k.OpID) {
+		if e.asking {
+			e.asking = false
+			e.inherit.UnknownParent = k.OpID
+			m.settled(e)
+		}
+	}
+}
+
+// waiting returns the operations that miss this ancestor in the order of the
+// log, so that a restored machine asks in the same order as the one before it.
+func (m *Machine) waiting(id string) []*entry {
+	w := slices.Clone(m.waiters[id])
+	slices.SortFunc(w, byPlace)
+	return w
+}
+
+// adopt recomputes the staged operations that missed this ancestor.
+func (m *Machine) adopt(id string) {
+	for _, e := range m.waiting(id) {
+		t := m.targets[e.op.Target]
+		was := e.asking
+		if i := slices.Index(t.staged, e); i >= 0 {
+			t.staged = slices.Delete(t.staged, i, i+1)
+		}
+		m.inherit(e)
+		at, _ := slices.BinarySearchFunc(t.staged, e, rank)
+		t.staged = slices.Insert(t.staged, at, e)
+		if was && !e.asking {
+			m.settled(e)
+		} else if !was && e.asking {
+			t.asking++
+		}
+	}
+}
+
+// settled notes that e no longer waits for an answer.
+func (m *Machine) settled(e *entry) {
+	t := m.targets[e.op.Target]
+	t.asking--
+	m.touch(t)
+}

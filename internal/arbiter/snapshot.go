@@ -1,0 +1,176 @@
+package arbiter
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/hierarchy-bus/hierarchy/pkg/op"
+)
+
+// SnapshotSchema is the version of [State]; a reader that does not know it reads
+// the whole journal instead.
+const SnapshotSchema = "ops.v1.snapshot"
+
+// State is everything a machine knows, as data. A machine restored from it
+// behaves exactly as the one it was taken from.
+type State struct {
+	Schema    string        `json:"schema"`
+	Partition int           `json:"partition"`
+	Number    uint64        `json:"step"`
+	At        time.Time     `json:"at"`
+	Policy    Policy        `json:"policy"`
+	Entries   []StateEntry  `json:"entries"`         // open operations in the order of the log
+	Targets   []StateTarget `json:"targets"`         // windows, by id
+	Recent    []StateKin    `json:"recent"`          // oldest first
+	Ready     []string      `json:"ready,omitempty"` // targets left over from a full step, in order
+}
+
+// StateEntry is one open operation.
+type StateEntry struct {
+	Operation   op.Operation   `json:"operation"`
+	Place       op.Place       `json:"place"`
+	CausedBy    string         `json:"caused_by,omitempty"`
+	Traceparent string         `json:"traceparent,omitempty"`
+	Status      op.Status      `json:"status"`
+	Accepted    time.Time      `json:"accepted"`
+	Expires     time.Time      `json:"expires"`
+	Expired     bool           `json:"expired,omitempty"` // its expiry fired while it was executing
+	Effective   op.Priority    `json:"effective"`
+	Inherit     op.Inheritance `json:"inherit"`
+	Missing     string         `json:"missing,omitempty"`
+	Asking      bool           `json:"asking,omitempty"`
+	Staged      bool           `json:"staged,omitempty"`
+	Attempt     int            `json:"attempt,omitempty"`
+	Retries     int            `json:"retries,omitempty"`
+	Due         time.Time      `json:"due"`
+	Lease       time.Time      `json:"lease"`
+	Failure     *op.Failure    `json:"failure,omitempty"`
+	Winner      string         `json:"winner,omitempty"`
+	Decision    string         `json:"decision,omitempty"`
+}
+
+// StateTarget is the window of one staging area.
+type StateTarget struct {
+	ID     string    `json:"id"`
+	Opened time.Time `json:"opened"`
+	Closes time.Time `json:"closes"`
+}
+
+// StateKin is one remembered operation.
+type StateKin struct {
+	Kin
+	Foreign bool `json:"foreign,omitempty"`
+}
+
+// sorted returns the open operations in the order of the log.
+func (m *Machine) sorted() []*entry {
+	return slices.SortedFunc(maps.Values(m.ops), byPlace)
+}
+
+func byPlace(a, b *entry) int {
+	if a.place.Before(b.place) {
+		return -1
+	}
+	if b.place.Before(a.place) {
+		return 1
+	}
+	return 0
+}
+
+// Snapshot returns the machine's state between two steps.
+func (m *Machine) Snapshot() *State {
+	s := &State{Schema: SnapshotSchema, Partition: m.partition, Number: m.number, At: m.at, Policy: m.policy}
+	for _, e := range m.sorted() {
+		s.Entries = append(s.Entries, StateEntry{
+			Operation: e.op, Place: e.place, CausedBy: e.causedBy, Traceparent: e.traceparent, Status: e.status, Accepted: e.accepted,
+			Expires: e.expires, Expired: e.expiry.kind == timerNone, Effective: e.effective, Inherit: e.inherit,
+			Missing: e.missing, Asking: e.asking, Staged: e.staged, Attempt: e.attempt, Retries: e.retries,
+			Due: e.due, Lease: e.lease, Failure: e.failure, Winner: e.winner, Decision: e.decision,
+		})
+	}
+	for _, id := range slices.Sorted(maps.Keys(m.targets)) {
+		if t := m.targets[id]; len(t.staged) > 0 {
+			s.Targets = append(s.Targets, StateTarget{ID: id, Opened: t.opened, Closes: t.closes})
+		}
+	}
+	for _, t := range m.ready {
+		s.Ready = append(s.Ready, t.id)
+	}
+	for _, k := range m.recent.inOrder() {
+		s.Recent = append(s.Recent, StateKin{Kin: k, Foreign: k.foreign})
+	}
+	return s
+}
+
+// Restore returns the machine that s was taken from.
+func Restore(s *State) (*Machine, error) {
+	if s.Schema != SnapshotSchema {
+		return nil, fmt.Errorf("arbiter: snapshot of schema %q, this release knows %q", s.Schema, SnapshotSchema)
+	}
+	m := New(s.Partition)
+	m.number, m.at, m.policy = s.Number, s.At, s.Policy
+	for _, k := range s.Recent {
+		k.foreign = k.Foreign
+		m.recent.add(k.Kin)
+	}
+	for i := range s.Entries {
+		m.restore(&s.Entries[i])
+	}
+	for _, w := range s.Targets {
+		t := m.targets[w.ID]
+		if t == nil {
+			return nil, fmt.Errorf("arbiter: snapshot has a window for %s, where nothing is staged", w.ID)
+		}
+		slices.SortFunc(t.staged, rank)
+		t.opened, t.closes = w.Opened, w.Closes
+		if t.executing == nil && t.closes.After(m.at) {
+			m.openWindow(t)
+		}
+	}
+	for _, id := range s.Ready {
+		if t := m.targets[id]; t != nil {
+			m.touch(t)
+		}
+	}
+	return m, nil
+}
+
+func (m *Machine) restore(s *StateEntry) {
+	e := &entry{
+		op: s.Operation, place: s.Place, causedBy: s.CausedBy, traceparent: s.Traceparent, status: s.Status, accepted: s.Accepted,
+		expires: s.Expires, effective: s.Effective, inherit: s.Inherit, missing: s.Missing, asking: s.Asking,
+		staged: s.Staged, attempt: s.Attempt, retries: s.Retries, due: s.Due, lease: s.Lease,
+		failure: s.Failure, winner: s.Winner, decision: s.Decision,
+	}
+	id := e.op.ID
+	m.ops[id] = e
+	if !s.Expired {
+		m.arm(&e.expiry, timer{at: e.expires, kind: timerExpiry, key: id, entry: e})
+	}
+	if e.missing != "" {
+		m.waiters[e.missing] = append(m.waiters[e.missing], e)
+	}
+	if e.status == op.Pending && !e.staged {
+		m.arm(&e.wake, timer{at: e.due, kind: timerRetry, key: id, entry: e})
+		return
+	}
+	t := m.targets[e.op.Target]
+	if t == nil {
+		t = &target{id: e.op.Target}
+		m.targets[t.id] = t
+	}
+	if e.status == op.Executing {
+		t.executing = e
+		m.arm(&e.wake, timer{at: e.lease, kind: timerLease, key: id, entry: e})
+		return
+	}
+	t.staged = append(t.staged, e)
+	if e.asking {
+		t.asking++
+		if !slices.Contains(m.wants, e.missing) {
+			m.wants = append(m.wants, e.missing)
+		}
+	}
+}

@@ -1,0 +1,136 @@
+package resolver
+
+import (
+	"container/list"
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/hierarchy-bus/hierarchy/internal/bus"
+	"github.com/hierarchy-bus/hierarchy/internal/entity"
+	"github.com/hierarchy-bus/hierarchy/pkg/op"
+)
+
+// Head is the value of an entity in OPS_ENTITIES: the entity and the journal
+// step it reflects.
+type Head struct {
+	Partition  int    `json:"partition"`
+	Step       uint64 `json:"step"`
+	JournalSeq uint64 `json:"journal_seq"`
+	entity.Entity
+}
+
+// Bounds of the cache of one partition. Entities need not fit into memory: what
+// is not here is read from the view.
+const (
+	maxHeads     = 2000
+	loadersAtOne = 32
+)
+
+// heads caches the entities of one partition. An entry that the view does not
+// show yet is never dropped, so what is loaded is never older than the journal.
+type heads struct {
+	bus   *bus.Bus
+	byID  map[string]*list.Element
+	order *list.List // front: used last
+}
+
+type head struct {
+	id     string
+	entity *entity.Entity // nil: there is none
+	step   uint64         // last step that changed it; 0: as loaded
+}
+
+func newHeads(b *bus.Bus) *heads {
+	return &heads{bus: b, byID: map[string]*list.Element{}, order: list.New()}
+}
+
+func (h *heads) get(id string) (*entity.Entity, bool) {
+	el := h.byID[id]
+	if el == nil {
+		return nil, false
+	}
+	h.order.MoveToFront(el)
+	return el.Value.(*head).entity, true
+}
+
+func (h *heads) put(id string, e *entity.Entity, step uint64) {
+	if el := h.byID[id]; el != nil {
+		v := el.Value.(*head)
+		v.entity, v.step = e, step
+		h.order.MoveToFront(el)
+		return
+	}
+	h.byID[id] = h.order.PushFront(&head{id: id, entity: e, step: step})
+}
+
+// evict drops what was not used for longest, as far as the view has it: steps up
+// to emitted are told.
+func (h *heads) evict(emitted uint64) {
+	for el := h.order.Back(); el != nil && h.order.Len() > maxHeads; {
+		prev := el.Prev()
+		if v := el.Value.(*head); v.step <= emitted {
+			h.order.Remove(el)
+			delete(h.byID, v.id)
+		}
+		el = prev
+	}
+}
+
+// load makes sure that the heads of ids are cached.
+func (h *heads) load(ctx context.Context, ids []string) error {
+	var missing []string
+	for _, id := range ids {
+		if _, ok := h.get(id); !ok {
+			missing = append(missing, id)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	var mu sync.Mutex
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(loadersAtOne)
+	for _, id := range missing {
+		g.Go(func() error {
+			e, err := read(ctx, h.bus, id)
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			h.put(id, e, 0)
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+func read(ctx context.Context, b *bus.Bus, id string) (*entity.Entity, error) {
+	data, found, err := b.Entity(ctx, id)
+	if err != nil {
+		return nil, fmt.Errorf("resolver: read entity %s: %w", id, err)
+	}
+	if !found {
+		return nil, nil //nolint:nilnil // no entity is an ordinary answer
+	}
+	var v Head
+	if err := json.Unmarshal(data, &v); err != nil {
+		return nil, fmt.Errorf("resolver: entity %s: %w", id, err)
+	}
+	return &v.Entity, nil
+}
+
+// snapshot encodes what an executor gets to see: the entity without the lists
+// that only its readers want.
+func snapshot(e *entity.Entity) (json.RawMessage, error) {
+	if e == nil {
+		return nil, nil
+	}
+	slim := *e
+	slim.History, slim.OldVersionIDs = nil, nil
+	return op.Marshal(&slim)
+}

@@ -1,0 +1,117 @@
+package resolver
+
+import (
+	"context"
+	"encoding/json"
+	"strconv"
+
+	"github.com/hierarchy-bus/hierarchy/internal/arbiter"
+	"github.com/hierarchy-bus/hierarchy/internal/bus"
+	"github.com/hierarchy-bus/hierarchy/pkg/op"
+)
+
+// HeaderCausedBy names the operation that caused a follow-up.
+const HeaderCausedBy = "Ops-Caused-By"
+
+func partitionToken(p int) string { return strconv.Itoa(p) }
+
+// take turns one intake message into inputs. Whatever is wrong with it becomes
+// an Invalid input, so that the partition goes on and nothing is lost silently.
+func (p *partition) take(g *gathered, m bus.IntakeMsg) {
+	if m.Seq <= g.cursor {
+		return // consumed before
+	}
+	g.cursor = m.Seq
+	place := op.Place{Seq: m.Seq}
+	var ops []op.Operation
+	var errs []*op.Error
+	var err error
+	switch m.Kind {
+	case bus.KindSubmit:
+		ops, err = op.Decode(m.Data, m.Key, p.cfg.Types)
+	case bus.KindFollow:
+		ops, err = op.DecodeInternal(m.Data, m.Key, p.cfg.Types)
+	case bus.KindBulk:
+		ops, errs, err = op.DecodeBulk(m.Data, p.cfg.Types)
+	case bus.KindCancel:
+		p.takeCancel(g, m)
+		return
+	default:
+		err = op.Errorf(op.CodeBadSubject, "", "the intake knows no messages of kind %.40q", string(m.Kind))
+	}
+	if err != nil {
+		p.takeInvalid(g, m, place, "", err)
+		return
+	}
+	for i := range ops {
+		place.Index = i
+		switch {
+		case i < len(errs) && errs[i] != nil:
+			p.takeInvalid(g, m, place, ops[i].ID, errs[i])
+			continue
+		case bus.PartitionOf(ops[i].Target, p.bus.Layout().Partitions) != p.id:
+			p.takeInvalid(g, m, place, ops[i].ID, op.Errorf(op.CodeTargetDiffers, "target_entity_id",
+				"target %.64q belongs to another partition than the subject", ops[i].Target))
+			continue
+		}
+		if ops[i].ID == "" {
+			ops[i].ID = op.DerivedID(m.Seq, i)
+		}
+		g.add(arbiter.Input{Submit: &arbiter.Submit{
+			Place: place, Operation: ops[i], CausedBy: m.Header.Get(HeaderCausedBy), Traceparent: m.Header.Get("traceparent"),
+		}}, 64)
+	}
+	g.bytes += len(m.Data)
+}
+
+func (p *partition) takeInvalid(g *gathered, m bus.IntakeMsg, place op.Place, opID string, err error) {
+	e := op.AsError(err)
+	if e == nil {
+		e = op.Errorf(op.CodeBadJSON, "", "%s", err.Error())
+	}
+	target := m.Key
+	if !op.Token(target) {
+		target = ""
+	}
+	g.add(arbiter.Input{Invalid: &arbiter.Invalid{Place: place, Target: target, OpID: opID, Error: e}}, 256)
+}
+
+func (p *partition) takeCancel(g *gathered, m bus.IntakeMsg) {
+	var body struct {
+		OpID string `json:"op_id"`
+	}
+	place := op.Place{Seq: m.Seq}
+	switch err := json.Unmarshal(m.Data, &body); {
+	case err != nil:
+		p.takeInvalid(g, m, place, "", op.Errorf(op.CodeBadJSON, "", "a cancel is an object with op_id"))
+	case !op.Token(body.OpID):
+		p.takeInvalid(g, m, place, "", op.Errorf(op.CodeBadID, "op_id", "op_id %.80q is not a token", body.OpID))
+	default:
+		g.add(arbiter.Input{Cancel: &arbiter.Cancel{Place: place, Target: m.Key, OpID: body.OpID}}, 128)
+	}
+}
+
+// receive takes one report from an executor. It runs on the connection's
+// goroutine: when the partition is far behind, it waits, and the executor's
+// repeated report is answered later.
+func (p *partition) receive(ctx context.Context, data []byte, reply func([]byte)) {
+	var r op.Result
+	if err := json.Unmarshal(data, &r); err != nil || !op.Token(r.OpID) || r.Attempt < 1 {
+		body, err := op.Marshal(op.Errorf(op.CodeBadJSON, "", "a result needs op_id and attempt"))
+		if err == nil {
+			reply(body)
+		}
+		return
+	}
+	in := report{
+		result: arbiter.Result{
+			OpID: r.OpID, Target: r.Target, Attempt: r.Attempt, Executor: r.Executor,
+			Duration: r.Duration, Change: r.Change, Failure: r.Failure,
+		},
+		reply: reply, bytes: 2 * len(data),
+	}
+	select {
+	case p.results <- in:
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,201 @@
+package resolver
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hierarchy-bus/hierarchy/internal/arbiter"
+	"github.com/hierarchy-bus/hierarchy/internal/bus"
+	"github.com/hierarchy-bus/hierarchy/pkg/op"
+)
+
+// Bounds of a search for an ancestor.
+const (
+	directorySize = 1 << 16
+	kinPoll       = 3 * time.Millisecond
+	kinWait       = 20 * time.Second // longer than a take-over of the partition that may hold it
+)
+
+// kinship finds ancestors that live in other partitions. One search serves all
+// partitions of the process.
+//
+// An ancestor is unknown only once every partition has passed the child's place
+// in the intake, so that a parent acknowledged before its child was sent is
+// always found, wherever it is (contract §3.3). A search that cannot get there,
+// because a partition has no owner for longer than kinWait, ends as unknown too,
+// and the decision says so.
+type kinship struct {
+	bus *bus.Bus
+
+	mu     sync.Mutex
+	byID   map[string]arbiter.Kin
+	ring   []string
+	next   int
+	cursor map[int]uint64 // of the partitions served by this process
+}
+
+func newKinship(b *bus.Bus) *kinship {
+	return &kinship{bus: b, byID: map[string]arbiter.Kin{}, cursor: map[int]uint64{}}
+}
+
+// add remembers an accepted operation.
+func (k *kinship) add(v *op.Operation) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if _, ok := k.byID[v.ID]; ok {
+		return
+	}
+	k.byID[v.ID] = arbiter.Kin{OpID: v.ID, Priority: v.Priority, Parent: v.Parent}
+	if len(k.ring) < directorySize {
+		k.ring = append(k.ring, v.ID)
+		return
+	}
+	delete(k.byID, k.ring[k.next])
+	k.ring[k.next] = v.ID
+	k.next = (k.next + 1) % directorySize
+}
+
+// passed notes how far a partition of this process has consumed the intake.
+func (k *kinship) passed(partition int, cursor uint64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.cursor[partition] = cursor
+}
+
+// gone forgets a partition that this process no longer serves.
+func (k *kinship) gone(partition int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.cursor, partition)
+}
+
+func (k *kinship) known(id string) (arbiter.Kin, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	v, ok := k.byID[id]
+	return v, ok
+}
+
+// find answers for the ancestors of operations at or before place, one by one as
+// they are found. It ends when all are answered, or with ctx.
+func (k *kinship) find(ctx context.Context, ids []string, place uint64, answer func(arbiter.Kin)) {
+	deadline := time.NewTimer(kinWait)
+	defer deadline.Stop()
+	poll := time.NewTicker(kinPoll)
+	defer poll.Stop()
+	for {
+		// In this order: what was told before the partitions passed is seen.
+		passed, err := k.allPassed(ctx, place)
+		ids = slices.DeleteFunc(ids, func(id string) bool {
+			v, ok := k.look(ctx, id)
+			if ok {
+				answer(v)
+			}
+			return ok
+		})
+		if len(ids) == 0 {
+			return
+		}
+		if err == nil && passed {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-poll.C:
+			continue
+		case <-deadline.C:
+		}
+		break
+	}
+	for _, id := range ids {
+		answer(arbiter.Kin{OpID: id, Unknown: true})
+	}
+}
+
+// look asks this process's own partitions, then the view.
+func (k *kinship) look(ctx context.Context, id string) (arbiter.Kin, bool) {
+	if v, ok := k.known(id); ok {
+		return v, true
+	}
+	data, found, err := k.bus.Record(ctx, id)
+	if err != nil || !found {
+		return arbiter.Kin{}, false
+	}
+	var r op.Record
+	if err := json.Unmarshal(data, &r); err != nil || r.OpID != id {
+		return arbiter.Kin{}, false
+	}
+	return arbiter.Kin{OpID: id, Priority: r.Priority, Parent: r.Parent}, true
+}
+
+// allPassed reports whether every partition has consumed, and told the views
+// about, all that stands before place in the intake.
+func (k *kinship) allPassed(ctx context.Context, place uint64) (bool, error) {
+	for q := range k.bus.Layout().Partitions {
+		k.mu.Lock()
+		cursor, local := k.cursor[q]
+		k.mu.Unlock()
+		if local && cursor >= place {
+			continue
+		}
+		last, err := k.bus.LastIntake(ctx, q)
+		if err != nil {
+			return false, err
+		}
+		need := min(last, place)
+		if local {
+			if cursor < need {
+				return false, nil
+			}
+			continue
+		}
+		if passed, err := k.foreignPassed(ctx, q, need); err != nil || !passed {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// foreignPassed asks the journal about a partition of another process: its last
+// step must have consumed need, and its outputs must be told.
+func (k *kinship) foreignPassed(ctx context.Context, partition int, need uint64) (bool, error) {
+	if need == 0 {
+		return true, nil
+	}
+	e, found, err := k.bus.JournalLast(ctx, partition)
+	if err != nil || !found {
+		return false, err
+	}
+	var s struct {
+		Number uint64 `json:"step"`
+		Cursor uint64 `json:"cursor"`
+	}
+	if err := json.Unmarshal(e.Data, &s); err != nil {
+		return false, err
+	}
+	if s.Cursor < need {
+		return false, nil
+	}
+	mark, err := k.bus.Mark(ctx, partition)
+	return mark >= s.Number, err
+}
+
+// ask starts a search for the ancestors that the machine misses. The answers
+// come back as inputs.
+func (p *partition) ask(ctx context.Context) {
+	wants := p.machine.Wants()
+	if len(wants) == 0 {
+		return
+	}
+	place := p.cursor // at or behind the place of every child that asks
+	go p.kinship.find(ctx, wants, place, func(v arbiter.Kin) {
+		select {
+		case p.kin <- arbiter.Input{Kin: &v}:
+		case <-ctx.Done():
+		}
+	})
+}

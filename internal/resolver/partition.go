@@ -1,0 +1,312 @@
+package resolver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/hierarchy-bus/hierarchy/internal/arbiter"
+	"github.com/hierarchy-bus/hierarchy/internal/bus"
+	"github.com/hierarchy-bus/hierarchy/pkg/op"
+)
+
+// Bounds of one step. It must fit into one message of 1 MiB together with the
+// effects, of which internal/arbiter bounds the number.
+const (
+	maxInputs     = 500
+	maxInputBytes = 160 << 10
+)
+
+// partition is one partition for as long as this process owns it. Everything but
+// the channels belongs to the goroutine of run.
+type partition struct {
+	id      int
+	cfg     *Config
+	bus     *bus.Bus
+	log     *slog.Logger
+	kinship *kinship
+
+	epoch   uint64
+	number  uint64
+	cursor  uint64
+	seq     uint64 // stream sequence of the last step: the fence
+	machine *arbiter.Machine
+	heads   *heads
+	emitter *emission
+	policy  chan arbiter.Input
+	kin     chan arbiter.Input
+	results chan report
+
+	changes   map[int]applied   // by input of the step at hand
+	ended     []string          // operations that ended in the step at hand
+	decisions map[string]uint64 // journal sequence of the last decision about each open operation
+
+	lastSnapshot uint64
+	trimmed      uint64
+}
+
+// report is a result that waits for its commit, with the way to answer it.
+type report struct {
+	result arbiter.Result
+	reply  func([]byte)
+	bytes  int
+}
+
+// gathered is what will become one step.
+type gathered struct {
+	in      []arbiter.Input
+	reports []report
+	owner   []int // by input: its report, -1 for none
+	cursor  uint64
+	bytes   int
+}
+
+func (g *gathered) full() bool { return len(g.in) >= maxInputs || g.bytes >= maxInputBytes }
+
+func (g *gathered) add(in arbiter.Input, bytes int) {
+	g.in = append(g.in, in)
+	g.owner = append(g.owner, -1)
+	g.bytes += bytes
+}
+
+// run serves the partition until ctx ends, it is deposed, or the outcome of a
+// commit stays unknown.
+func (p *partition) run(ctx context.Context) error {
+	feedCtx, stop := context.WithCancel(ctx)
+	defer stop()
+	unsubscribe, err := p.bus.Results(p.id, func(data []byte, reply func([]byte)) { p.receive(feedCtx, data, reply) })
+	if err != nil {
+		return fmt.Errorf("resolver: subscribe to results: %w", err)
+	}
+	defer unsubscribe()
+	p.kinship.passed(p.id, p.cursor)
+	defer p.kinship.gone(p.id)
+	feed, err := p.bus.Intake(feedCtx, p.id, p.cursor)
+	if err != nil {
+		return fmt.Errorf("resolver: read the intake: %w", err)
+	}
+	emitted := make(chan error, 1)
+	emitCtx, stopEmission := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopEmission()
+	go func() { emitted <- p.emitter.run(emitCtx) }()
+	go p.watchPolicy(feedCtx)
+
+	err = p.loop(ctx, feed, emitted)
+	close(p.emitter.queue)
+	if err == nil || errors.Is(err, errDeposed) {
+		// What is committed is told before we go; whoever comes next would
+		// tell it again otherwise.
+		grace := time.AfterFunc(2*time.Second, stopEmission)
+		<-emitted
+		grace.Stop()
+	}
+	return err
+}
+
+func (p *partition) loop(ctx context.Context, feed *bus.IntakeFeed, emitted <-chan error) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		p.ask(ctx)
+		var g gathered
+		g.cursor = p.cursor
+		setTimer(timer, p.machine)
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-emitted:
+			return fmt.Errorf("resolver: emission ended: %w", err)
+		case m, ok := <-feed.C():
+			if !ok {
+				return fmt.Errorf("resolver: the intake feed ended: %w", errors.Join(feed.Err(), ctx.Err()))
+			}
+			p.take(&g, m)
+		case r := <-p.results:
+			g.report(r)
+		case in := <-p.kin:
+			g.add(in, 64)
+		case in := <-p.policy:
+			g.add(in, 512)
+		case <-timer.C:
+		}
+		p.gather(&g, feed)
+		if err := p.step(ctx, &g); err != nil {
+			return err
+		}
+	}
+}
+
+// gather adds whatever else is there already: the commit before was the time it
+// had to arrive, and waiting longer would only add latency.
+func (p *partition) gather(g *gathered, feed *bus.IntakeFeed) {
+	for !g.full() {
+		select {
+		case r := <-p.results:
+			g.report(r)
+			continue
+		case in := <-p.kin:
+			g.add(in, 64)
+			continue
+		case in := <-p.policy:
+			g.add(in, 512)
+			continue
+		default:
+		}
+		select {
+		case m, ok := <-feed.C():
+			if !ok {
+				return // the next round of the loop sees it
+			}
+			p.take(g, m)
+		default:
+			return
+		}
+	}
+}
+
+func (g *gathered) report(r report) {
+	res := r.result
+	g.add(arbiter.Input{Result: &res}, r.bytes)
+	g.owner[len(g.owner)-1] = len(g.reports)
+	g.reports = append(g.reports, r)
+}
+
+// setTimer arms t for the next instant at which the machine has something to do.
+func setTimer(t *time.Timer, m *arbiter.Machine) {
+	at, ok := m.Next()
+	if !ok {
+		t.Reset(time.Hour)
+		return
+	}
+	t.Reset(max(0, time.Until(at)))
+}
+
+// step turns what was gathered into one committed step.
+func (p *partition) step(ctx context.Context, g *gathered) error {
+	now := time.Now().UTC()
+	if next, ok := p.machine.Next(); len(g.in) == 0 && g.cursor == p.cursor && (!ok || next.After(now)) {
+		return nil // the timer fired early; nothing is due
+	}
+	now = later(now, p.machine.At())
+	if err := p.prepare(ctx, g, now); err != nil {
+		return err
+	}
+	s := &arbiter.Step{
+		Schema: arbiter.StepSchema, ID: uuid.NewString(), Partition: p.id, Number: p.number + 1,
+		Epoch: p.epoch, Owner: p.cfg.Name, At: now, Cursor: g.cursor, In: g.in,
+	}
+	p.machine.Step(s)
+	if err := p.commit(ctx, s, g); err != nil {
+		return err
+	}
+	p.housekeeping(ctx)
+	return nil
+}
+
+// commit makes the step durable and hands over what follows from it. This is the
+// one place where the order is kept: decide, append, emit.
+func (p *partition) commit(ctx context.Context, s *arbiter.Step, g *gathered) error {
+	data, err := op.Marshal(s)
+	if err != nil {
+		return fmt.Errorf("resolver: encode step: %w", err)
+	}
+	// A commit that has begun is finished even when the role is asked to stop.
+	appendCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	defer cancel()
+	seq, outcome, err := p.bus.JournalAppend(appendCtx, p.id, s.ID, data, p.seq)
+	switch outcome {
+	case bus.Committed:
+	case bus.Deposed:
+		p.tellStaleCommit(ctx, s)
+		return errDeposed
+	default:
+		return fmt.Errorf("resolver: outcome of step %d unknown: %w", s.Number, err)
+	}
+	p.seq, p.number, p.cursor = seq, s.Number, s.Cursor
+	out, err := p.outputs(ctx, s, seq)
+	if err != nil {
+		return err
+	}
+	p.answer(s, g)
+	p.kinship.passed(p.id, p.cursor)
+	select {
+	case p.emitter.queue <- out:
+		return nil
+	case <-p.emitter.ended:
+		return errors.New("resolver: emission ended")
+	}
+}
+
+// answer tells each executor what became of its report, now that it is durable.
+func (p *partition) answer(s *arbiter.Step, g *gathered) {
+	if len(g.reports) == 0 {
+		return
+	}
+	refused := map[int]string{}
+	for i := range s.Out {
+		if r := s.Out[i].Refused; r != nil {
+			refused[r.Input] = r.Why
+		}
+	}
+	for i, n := range g.owner {
+		if n < 0 || g.reports[n].reply == nil {
+			continue
+		}
+		r := &g.reports[n]
+		why, no := refused[i]
+		body, err := op.Marshal(op.ResultAck{Type: op.AckType, OpID: r.result.OpID, Attempt: r.result.Attempt, Accepted: !no, Why: why})
+		if err == nil {
+			r.reply(body)
+		}
+	}
+}
+
+func (p *partition) tellStaleCommit(ctx context.Context, s *arbiter.Step) {
+	p.log.Warn("step refused: the partition has another owner", "step", s.Number, "epoch", s.Epoch)
+	part := p.id
+	e := op.Event{
+		Type: op.EventType, Name: op.EventStaleCommit, ID: "stale-" + s.ID, At: s.At, Process: p.cfg.Name,
+		Partition: &part, Epoch: s.Epoch,
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	body, err := op.Marshal(e)
+	if err == nil {
+		_, err = p.bus.Publish(ctx, bus.EventSubject(e.Name, partitionToken(p.id)), body, "", nil)
+	}
+	if err != nil {
+		p.log.Warn("the refusal could not be published", "error", err)
+	}
+}
+
+// housekeeping trims the intake behind the cursor now and then, and takes
+// snapshots. Neither can harm: the journal holds everything that was consumed.
+func (p *partition) housekeeping(ctx context.Context) {
+	if p.cursor-p.trimmed >= trimEvery {
+		p.trimmed = p.cursor
+		go p.trim(context.WithoutCancel(ctx), p.cursor)
+	}
+	if p.number-p.lastSnapshot >= p.cfg.SnapshotEvery {
+		p.lastSnapshot = p.number
+		// Taken here, where nothing moves; kept once the step is told.
+		select {
+		case p.emitter.queue <- outputs{step: p.number, seq: p.seq, saved: p.snapshotOf()}:
+		case <-p.emitter.ended:
+		}
+	}
+}
+
+// trimEvery is the distance in the intake's sequence between two trims.
+const trimEvery = 20_000
+
+func (p *partition) trim(ctx context.Context, cursor uint64) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if err := p.bus.TrimIntake(ctx, p.id, cursor); err != nil {
+		p.log.Warn("the intake could not be trimmed", "error", err)
+	}
+}

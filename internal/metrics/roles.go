@@ -1,0 +1,163 @@
+package metrics
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// Submitter is what a submitter counts. Every field is safe for concurrent use.
+type Submitter struct {
+	Requests       *prometheus.CounterVec // transport (nats, http, ndjson, program), outcome (accepted, refused, full, unknown)
+	Operations     *prometheus.CounterVec // type
+	Refused        *prometheus.CounterVec // code, OPS-1xxx
+	InFlight       prometheus.Gauge
+	Waiting        prometheus.Gauge
+	PublishSeconds prometheus.Histogram
+	WaitSeconds    prometheus.Histogram
+}
+
+func newSubmitter(b builder) *Submitter {
+	return &Submitter{
+		Requests:       b.counters("ops_submitter_requests_total"),
+		Operations:     b.counters("ops_submitter_operations_total"),
+		Refused:        b.counters("ops_submitter_refused_total"),
+		InFlight:       b.gauge("ops_submitter_in_flight_requests"),
+		Waiting:        b.gauge("ops_submitter_waiting_requests"),
+		PublishSeconds: b.histogram("ops_submitter_publish_seconds"),
+		WaitSeconds:    b.histogram("ops_submitter_wait_seconds"),
+	}
+}
+
+// Resolver is what a resolver counts. Every field is safe for concurrent use.
+type Resolver struct {
+	Steps           prometheus.Counter
+	StepInputs      prometheus.Histogram
+	StepEffects     prometheus.Histogram
+	StepBytes       prometheus.Histogram
+	CommitSeconds   prometheus.Histogram
+	EmitSeconds     prometheus.Histogram
+	TakeoverSeconds prometheus.Histogram
+	Takeovers       prometheus.Counter
+	StaleCommits    prometheus.Counter
+	UnknownOutcomes prometheus.Counter
+	Outputs         *prometheus.CounterVec // kind (entity, record, event, work, follow_up)
+	Results         *prometheus.CounterVec // outcome (accepted, refused)
+	KinLookups      *prometheus.CounterVec // outcome (found, unknown)
+	Snapshots       prometheus.Counter
+	Partitions      prometheus.Gauge
+	OpenOperations  *prometheus.GaugeVec // partition; delete the value when the partition is given up
+	Members         prometheus.Gauge
+}
+
+func newResolver(b builder) *Resolver {
+	return &Resolver{
+		Steps:           b.counter("ops_resolver_steps_total"),
+		StepInputs:      b.histogram("ops_resolver_step_inputs"),
+		StepEffects:     b.histogram("ops_resolver_step_effects"),
+		StepBytes:       b.histogram("ops_resolver_step_bytes"),
+		CommitSeconds:   b.histogram("ops_resolver_commit_seconds"),
+		EmitSeconds:     b.histogram("ops_resolver_emit_seconds"),
+		TakeoverSeconds: b.histogram("ops_resolver_takeover_seconds"),
+		Takeovers:       b.counter("ops_resolver_takeovers_total"),
+		StaleCommits:    b.counter("ops_resolver_stale_commits_total"),
+		UnknownOutcomes: b.counter("ops_resolver_unknown_outcomes_total"),
+		Outputs:         b.counters("ops_resolver_outputs_total"),
+		Results:         b.counters("ops_resolver_results_total"),
+		KinLookups:      b.counters("ops_resolver_kin_lookups_total"),
+		Snapshots:       b.counter("ops_resolver_snapshots_total"),
+		Partitions:      b.gauge("ops_resolver_partitions"),
+		OpenOperations:  b.gauges("ops_resolver_open_operations"),
+		Members:         b.gauge("ops_resolver_members"),
+	}
+}
+
+// Executor is what an executor counts. Every field is safe for concurrent use.
+type Executor struct {
+	Attempts       *prometheus.CounterVec // type, outcome (succeeded, failed, refused, unreported)
+	Dropped        *prometheus.CounterVec // why (unreadable, lease_over, no_handler, shutdown)
+	Panics         *prometheus.CounterVec // type
+	ReportRetries  prometheus.Counter
+	Running        prometheus.Gauge
+	Capacity       prometheus.Gauge
+	HandlerSeconds *prometheus.HistogramVec // type
+	ReportSeconds  prometheus.Histogram
+}
+
+func newExecutor(b builder) *Executor {
+	return &Executor{
+		Attempts:       b.counters("ops_executor_attempts_total"),
+		Dropped:        b.counters("ops_executor_dropped_total"),
+		Panics:         b.counters("ops_executor_panics_total"),
+		ReportRetries:  b.counter("ops_executor_report_retries_total"),
+		Running:        b.gauge("ops_executor_running_attempts"),
+		Capacity:       b.gauge("ops_executor_capacity_attempts"),
+		HandlerSeconds: b.histograms("ops_executor_handler_seconds"),
+		ReportSeconds:  b.histogram("ops_executor_report_seconds"),
+	}
+}
+
+// Observer is what an observer reads out of the journal, for the system as a
+// whole. Every field is safe for concurrent use.
+type Observer struct {
+	Submitted, Terminal, Completed, Failed, Retried, Lapsed *prometheus.CounterVec
+	Repeated, ConflictsDetected, ConflictsResolved          prometheus.Counter
+	ResolutionSeconds, DecisionLatency, Contenders          prometheus.Histogram
+	Decisions                                               *prometheus.CounterVec
+	Inherited                                               prometheus.Counter
+	ExecutionSeconds, WaitSeconds, EndToEndSeconds          *prometheus.HistogramVec
+	Throughput                                              prometheus.Gauge
+	GraceSaves, ExecutingProtections                        prometheus.Counter
+	Open                                                    *prometheus.GaugeVec
+	StagedTargets, LargestStagingArea                       prometheus.Gauge
+	OldestPending, OldestExecuting                          prometheus.Gauge
+	EntityChanges, Versions, Invalid                        *prometheus.CounterVec
+	StaleResults, CancelsRefused, Takeovers                 prometheus.Counter
+	PolicyRevision                                          prometheus.Gauge
+	Steps, UnreadableSteps                                  prometheus.Counter
+	JournalSeq, Lag                                         prometheus.Gauge
+	StreamMessages, StreamBytes                             *prometheus.GaugeVec
+	Resolvers                                               prometheus.Gauge
+	Health                                                  *prometheus.GaugeVec
+}
+
+func newObserver(b builder) *Observer {
+	return &Observer{
+		Submitted:            b.counters("ops_operations_submitted_total"),
+		Terminal:             b.counters("ops_operations_terminal_total"),
+		Completed:            b.counters("ops_operations_completed_total"),
+		Failed:               b.counters("ops_operations_failed_total"),
+		Retried:              b.counters("ops_operations_retried_total"),
+		Lapsed:               b.counters("ops_operations_lapsed_total"),
+		Repeated:             b.counter("ops_operations_repeated_total"),
+		ConflictsDetected:    b.counter("ops_conflicts_detected_total"),
+		ConflictsResolved:    b.counter("ops_conflicts_resolved_total"),
+		ResolutionSeconds:    b.histogram("ops_resolution_seconds"),
+		DecisionLatency:      b.histogram("ops_decision_latency_seconds"),
+		Contenders:           b.histogram("ops_contenders_per_decision"),
+		Decisions:            b.counters("ops_decisions_total"),
+		Inherited:            b.counter("ops_priority_inherited_total"),
+		ExecutionSeconds:     b.histograms("ops_execution_seconds"),
+		WaitSeconds:          b.histograms("ops_wait_seconds"),
+		EndToEndSeconds:      b.histograms("ops_end_to_end_seconds"),
+		Throughput:           b.gauge("ops_throughput_operations_per_second"),
+		GraceSaves:           b.counter("ops_grace_period_saves_total"),
+		ExecutingProtections: b.counter("ops_executing_protections_total"),
+		Open:                 b.gauges("ops_open_operations"),
+		StagedTargets:        b.gauge("ops_staged_targets"),
+		LargestStagingArea:   b.gauge("ops_largest_staging_area_operations"),
+		OldestPending:        b.gauge("ops_oldest_pending_seconds"),
+		OldestExecuting:      b.gauge("ops_oldest_executing_seconds"),
+		EntityChanges:        b.counters("ops_entity_changes_total"),
+		Versions:             b.counters("ops_versions_created_total"),
+		Invalid:              b.counters("ops_invalid_submissions_total"),
+		StaleResults:         b.counter("ops_stale_results_refused_total"),
+		CancelsRefused:       b.counter("ops_cancels_refused_total"),
+		Takeovers:            b.counter("ops_takeovers_total"),
+		PolicyRevision:       b.gauge("ops_policy_revision"),
+		Steps:                b.counter("ops_observer_steps_total"),
+		UnreadableSteps:      b.counter("ops_observer_unreadable_steps_total"),
+		JournalSeq:           b.gauge("ops_observer_journal_seq"),
+		Lag:                  b.gauge("ops_observer_lag_seconds"),
+		StreamMessages:       b.gauges("ops_stream_messages"),
+		StreamBytes:          b.gauges("ops_stream_bytes"),
+		Resolvers:            b.gauge("ops_resolvers"),
+		Health:               b.gauges("ops_health_status"),
+	}
+}

@@ -1,0 +1,143 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// WorkItem is one granted attempt, to be started by one executor. Exactly one
+// of Ack and Nak must be called in the end; without either it comes back to
+// some executor after a minute.
+type WorkItem struct {
+	Subject   string
+	Data      []byte
+	Delivered int // 1 for the first delivery
+	// Ack removes it for good. It is not waited for: an acknowledgement that is
+	// lost brings the item back.
+	Ack func()
+	// Nak gives it back, to be delivered after delay.
+	Nak func(delay time.Duration)
+	// Touch puts off its return by another minute.
+	Touch func()
+}
+
+// WorkFeed delivers granted attempts.
+type WorkFeed struct {
+	c   chan WorkItem
+	mu  sync.Mutex
+	err error
+}
+
+// C delivers the items. It is closed when the context ends or nothing can help;
+// then see [WorkFeed.Err].
+func (f *WorkFeed) C() <-chan WorkItem { return f.c }
+
+// Err says why C was closed; nil before that and when the context ended.
+func (f *WorkFeed) Err() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.err
+}
+
+// Work takes part in the executors' shared queue with at most maxInFlight items
+// that are neither acknowledged nor given back. A few more may wait inside the
+// client: fewer than maxInFlight, so that work spreads over executors.
+func (b *Bus) Work(ctx context.Context, maxInFlight int) (*WorkFeed, error) {
+	if maxInFlight < 1 {
+		return nil, fmt.Errorf("bus: work: at most %d in flight is no work at all", maxInFlight)
+	}
+	cons, err := b.js.Consumer(ctx, StreamWork, WorkConsumer)
+	if err != nil {
+		return nil, notSetUp("work", err)
+	}
+	f := &WorkFeed{c: make(chan WorkItem)}
+	room := make(chan struct{}, maxInFlight)
+	go func() {
+		err := b.work(ctx, cons, min(max(maxInFlight/4, 1), 500), room, f.c)
+		if ctx.Err() != nil {
+			err = nil
+		}
+		f.mu.Lock()
+		f.err = err
+		f.mu.Unlock()
+		close(f.c)
+	}()
+	return f, nil
+}
+
+// work pulls until ctx ends, beginning again when the pull is lost: with the
+// server, or with the consumer's leader.
+func (b *Bus) work(ctx context.Context, cons jetstream.Consumer, batch int, room chan struct{}, out chan<- WorkItem) error {
+	for n := 0; ; n++ {
+		got, err := b.pullWork(ctx, cons, batch, room, out)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if b.nc.IsClosed() || errors.Is(err, jetstream.ErrConsumerDeleted) {
+			return fmt.Errorf("bus: work: %w", err)
+		}
+		if got {
+			n = 0
+		}
+		if err := pause(ctx, n); err != nil {
+			return err
+		}
+	}
+}
+
+func (b *Bus) pullWork(ctx context.Context, cons jetstream.Consumer, batch int, room chan struct{}, out chan<- WorkItem) (got bool, err error) {
+	it, err := cons.Messages(jetstream.PullMaxMessages(batch), jetstream.PullExpiry(pullExpiry),
+		jetstream.PullHeartbeat(pullHeartbeat), jetstream.WithMessagesErrOnMissingHeartbeat(true))
+	if err != nil {
+		return false, err
+	}
+	defer it.Stop()
+	defer context.AfterFunc(ctx, it.Stop)()
+	for {
+		select {
+		case room <- struct{}{}:
+		case <-ctx.Done():
+			return got, ctx.Err()
+		}
+		m, err := it.Next()
+		if err != nil {
+			<-room
+			return got, err
+		}
+		got = true
+		select {
+		case out <- workItem(m, room):
+		case <-ctx.Done():
+			_ = m.Nak() // at once to somebody else; if it is lost, after AckWait
+			return got, ctx.Err()
+		}
+	}
+}
+
+func workItem(m jetstream.Msg, room chan struct{}) WorkItem {
+	leave := sync.OnceFunc(func() { <-room })
+	w := WorkItem{
+		Subject: m.Subject(), Data: m.Data(), Delivered: 1,
+		// An acknowledgement fails when the connection is closed or was given
+		// twice; either way the item comes back or is gone already.
+		Ack:   func() { _ = m.Ack(); leave() },
+		Touch: func() { _ = m.InProgress() },
+	}
+	w.Nak = func(delay time.Duration) {
+		if delay > 0 {
+			_ = m.NakWithDelay(delay)
+		} else {
+			_ = m.Nak()
+		}
+		leave()
+	}
+	if md, err := m.Metadata(); err == nil {
+		w.Delivered = int(md.NumDelivered)
+	}
+	return w
+}

@@ -1,0 +1,67 @@
+// Package natstest runs a real JetStream server inside a synctest bubble, so a
+// test can let an hour of broker time pass in milliseconds.
+//
+// It leans on internals of one version of nats-server: TestClockIsFake fails
+// when an upgrade breaks that. One server, connected in process: a cluster,
+// sockets and TLS do not work in a bubble, and neither does t.Run.
+package natstest
+
+import (
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"github.com/nats-io/nats-server/v2/server/ats"
+	"github.com/nats-io/nats.go"
+
+	"github.com/hierarchy-bus/hierarchy/internal/natsd"
+)
+
+// The server keeps one ticker goroutine per binary, parked on a package-level
+// channel. A bubble cannot be idle while it holds that goroutine, so start it
+// here, outside every bubble, and never release it.
+var keepTicker = sync.OnceFunc(ats.Register)
+
+// Run calls f inside a bubble with a server that lives as long as f.
+func Run(t *testing.T, f func(t *testing.T, s *Server)) {
+	t.Helper()
+	keepTicker()
+	dir := t.TempDir() // outside the bubble: removal must outlive it
+	synctest.Test(t, func(t *testing.T) {
+		s := &Server{dir: dir}
+		s.Start(t)
+		t.Cleanup(s.Stop)
+		f(t, s)
+	})
+}
+
+// Server is an in-process JetStream server that can be stopped and restarted on
+// the same files. Its methods must be called from inside the bubble.
+type Server struct {
+	dir string
+	s   *natsd.Server
+}
+
+// Start starts the server and waits until it accepts connections.
+func (s *Server) Start(t *testing.T) {
+	t.Helper()
+	srv, err := natsd.Start(natsd.Options{StoreDir: s.dir, Port: natsd.NoListener})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.s = srv
+}
+
+// Stop stops the server and waits for its goroutines.
+func (s *Server) Stop() { s.s.Stop() }
+
+// Connect returns a connection that closes with the test.
+func (s *Server) Connect(t *testing.T, opts ...nats.Option) *nats.Conn {
+	t.Helper()
+	nc, err := s.s.Connect(opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
+}

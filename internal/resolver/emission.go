@@ -91,6 +91,7 @@ func (e *emission) emitAll(ctx context.Context, first outputs) error {
 
 func (e *emission) emit(ctx context.Context, batch ...outputs) error {
 	for i := range batch {
+		e.out.At(batch[i].seq)
 		for _, m := range batch[i].views {
 			e.out.Add(m)
 		}

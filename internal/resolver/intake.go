@@ -10,9 +10,6 @@ import (
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
 
-// HeaderCausedBy names the operation that caused a follow-up.
-const HeaderCausedBy = "Ops-Caused-By"
-
 func partitionToken(p int) string { return strconv.Itoa(p) }
 
 // take turns one intake message into inputs. Whatever is wrong with it becomes
@@ -58,7 +55,7 @@ func (p *partition) take(g *gathered, m bus.IntakeMsg) {
 			ops[i].ID = op.DerivedID(m.Seq, i)
 		}
 		g.add(arbiter.Input{Submit: &arbiter.Submit{
-			Place: place, Operation: ops[i], CausedBy: m.Header.Get(HeaderCausedBy), Traceparent: m.Header.Get("traceparent"),
+			Place: place, Operation: ops[i], CausedBy: m.Header.Get(bus.HeaderCausedBy), Traceparent: m.Header.Get("traceparent"),
 		}}, 64)
 	}
 	g.bytes += len(m.Data)

@@ -245,23 +245,17 @@ func entityEvents(c *entity.Change) []op.EventName {
 // followUp submits the other side of a structural change. Its id is derived from
 // its cause, so emitting it again submits the same operation again.
 func (t *teller) followUp(cause string, f *entity.FollowUp, index int) error {
-	params, err := op.Marshal(f.Params)
+	o, err := f.Operation(cause, index)
 	if err != nil {
 		return fmt.Errorf("resolver: encode follow-up: %w", err)
 	}
-	o := op.Operation{
-		ID: entity.FollowUpID(cause, *f, index), Type: op.TypeFollowUp, Target: f.Target, Params: params,
-		Priority: op.Critical, OnConflict: op.OnConflictQueue,
-	}
-	retries := t.p.cfg.Types[op.TypeFollowUp].MaxRetries
-	o.MaxRetries = &retries
 	body, err := op.Marshal(&o)
 	if err != nil {
 		return fmt.Errorf("resolver: encode follow-up: %w", err)
 	}
 	m := nats.NewMsg(bus.FollowSubject(f.Target))
 	m.Data = body
-	m.Header.Set(HeaderCausedBy, cause)
+	m.Header.Set(bus.HeaderCausedBy, cause)
 	m.Header.Set(nats.MsgIdHdr, o.ID)
 	t.out.views = append(t.out.views, m)
 	return nil

@@ -1,0 +1,276 @@
+// Package verify checks a running system: it reads the whole journal once,
+// through the auditor and through the machine that recomputes every step, and
+// compares the views with what the journal leads to. It only reads.
+//
+// A journal that is being written to is judged as far as it reached when the
+// pass began; what the views hold beyond that is counted and left alone. With
+// [Options.Quiescent] it first waits until nothing is under way, and then
+// demands that nothing is left open.
+package verify
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hierarchy-bus/hierarchy/internal/arbiter"
+	"github.com/hierarchy-bus/hierarchy/internal/audit"
+	"github.com/hierarchy-bus/hierarchy/internal/bus"
+	"github.com/hierarchy-bus/hierarchy/pkg/op"
+)
+
+// Options say how to check. The zero value is usable.
+type Options struct {
+	// Quiescent demands that every accepted operation has ended. The pass
+	// follows the journal until that is so, at most for Patience.
+	Quiescent bool
+	// Patience bounds the waiting for quiescence and for the views to catch up
+	// with the journal. 0 means 15 s.
+	Patience time.Duration
+	// Progress is told how much of the journal is read. It may be nil.
+	Progress func(read, last uint64)
+}
+
+// Result is what a check found.
+type Result struct {
+	audit.Report
+	From    uint64 `json:"journal_from"`  // sequence of the first entry read, 0: none
+	To      uint64 `json:"journal_to"`    // and of the last one
+	Heads   int    `json:"heads_checked"` // entities whose view was compared
+	Records int    `json:"records_checked"`
+	Newer   int    `json:"newer"`   // values of the views beyond the last entry read
+	Lagging []int  `json:"lagging"` // partitions whose outputs were not told in time; their views are not judged
+}
+
+// Run checks the system behind b. An error means that the check could not be
+// finished; violations are in the result.
+func Run(ctx context.Context, b *bus.Bus, o Options) (*Result, error) {
+	if o.Patience == 0 {
+		o.Patience = 15 * time.Second
+	}
+	if o.Progress == nil {
+		o.Progress = func(uint64, uint64) {}
+	}
+	p := &pass{
+		bus: b, Options: o,
+		machines: map[int]*arbiter.Machine{}, tips: map[int]tip{}, lagging: map[int]bool{},
+	}
+	n := b.Layout().Partitions
+	p.auditor = audit.New(audit.Options{
+		PartitionOf: func(target string) int { return bus.PartitionOf(target, n) },
+		Replay:      p.replay,
+	})
+	if err := p.follow(ctx); err != nil {
+		return nil, err
+	}
+	if err := p.views(ctx); err != nil {
+		return nil, err
+	}
+	p.result.Report = p.auditor.Finish(o.Quiescent)
+	return &p.result, nil
+}
+
+// pass is one check under way.
+type pass struct {
+	Options
+	bus      *bus.Bus
+	auditor  *audit.Auditor
+	machines map[int]*arbiter.Machine
+	tips     map[int]tip
+	lagging  map[int]bool
+	result   Result
+}
+
+// tip is how far a partition has come.
+type tip struct{ step, cursor uint64 }
+
+// End returns the sequence of the last entry of the journal, 0 when it is empty.
+func End(ctx context.Context, b *bus.Bus) (uint64, error) {
+	var end uint64
+	for p := range b.Layout().Partitions {
+		e, _, err := b.JournalLast(ctx, p)
+		if err != nil {
+			return 0, fmt.Errorf("verify: end of the journal: %w", err)
+		}
+		end = max(end, e.Seq)
+	}
+	return end, nil
+}
+
+// replay recomputes a step.
+func (p *pass) replay(s *arbiter.Step) error {
+	m := p.machines[s.Partition]
+	if m == nil {
+		m = arbiter.New(s.Partition)
+		p.machines[s.Partition] = m
+	}
+	return m.Replay(s)
+}
+
+// follow reads the journal to its end and, if that is asked for, on until
+// nothing is under way; then it waits for the outputs of what was read.
+func (p *pass) follow(ctx context.Context) error {
+	patience, cancel := context.WithTimeout(ctx, p.Patience)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	if err := p.read(ctx); err != nil {
+		return err
+	}
+	for {
+		calm, err := p.calm(ctx)
+		if err != nil || calm {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-patience.Done():
+			return ctx.Err()
+		}
+		if p.Quiescent {
+			if err := p.read(ctx); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// read takes what the journal holds beyond the last entry read.
+func (p *pass) read(ctx context.Context) error {
+	last, err := End(ctx, p.bus)
+	if err != nil {
+		return err
+	}
+	for e, err := range p.bus.JournalRead(ctx, -1, p.result.To) {
+		if err != nil {
+			return fmt.Errorf("verify: journal: %w", err)
+		}
+		if p.result.From == 0 {
+			p.result.From = e.Seq
+		}
+		p.result.To = e.Seq
+		p.step(&e)
+		p.Progress(e.Seq, max(last, e.Seq))
+	}
+	return nil
+}
+
+func (p *pass) step(e *bus.Entry) {
+	var s struct {
+		Step   uint64 `json:"step"`
+		Cursor uint64 `json:"cursor"`
+	}
+	if json.Unmarshal(e.Data, &s) == nil {
+		p.tips[e.Partition] = tip{s.Step, s.Cursor}
+	}
+	p.auditor.Raw(e.Seq, e.Partition, e.Data)
+}
+
+// calm reports whether the outputs of every step read are told and, if
+// quiescence is asked for, nothing waits in the intake or is open. It remembers
+// the partitions that lag.
+func (p *pass) calm(ctx context.Context) (bool, error) {
+	clear(p.lagging)
+	calm := true
+	for id := range p.bus.Layout().Partitions {
+		mark, err := p.bus.Mark(ctx, id)
+		if err != nil {
+			return false, fmt.Errorf("verify: mark of partition %d: %w", id, err)
+		}
+		if mark < p.tips[id].step {
+			p.lagging[id] = true
+			calm = false
+		}
+		if !p.Quiescent {
+			continue
+		}
+		last, err := p.bus.LastIntake(ctx, id)
+		if err != nil {
+			return false, fmt.Errorf("verify: intake of partition %d: %w", id, err)
+		}
+		calm = calm && last <= p.tips[id].cursor
+	}
+	if p.Quiescent {
+		r := p.auditor.Report()
+		calm = calm && r.Open == 0
+	}
+	return calm, nil
+}
+
+// views compares the heads and the records with the journal.
+func (p *pass) views(ctx context.Context) error {
+	for id := range p.bus.Layout().Partitions {
+		if p.lagging[id] {
+			p.result.Lagging = append(p.result.Lagging, id)
+		}
+	}
+	seen, err := p.heads(ctx)
+	if err != nil {
+		return err
+	}
+	n := p.bus.Layout().Partitions
+	for id := range p.auditor.Heads() {
+		if !seen[id] && !p.lagging[bus.PartitionOf(id, n)] {
+			p.auditor.CheckHead(id, nil)
+			p.result.Heads++
+		}
+	}
+	return p.records(ctx)
+}
+
+// skip reports whether a view's value is not to be judged.
+func (p *pass) skip(partition int, seq uint64) bool {
+	if seq > p.result.To {
+		p.result.Newer++
+		return true
+	}
+	return p.lagging[partition]
+}
+
+func (p *pass) heads(ctx context.Context) (seen map[string]bool, err error) {
+	seen = map[string]bool{}
+	for kv, err := range p.bus.Entities(ctx) {
+		if err != nil {
+			return nil, fmt.Errorf("verify: entities: %w", err)
+		}
+		seen[kv.Key] = true
+		var at struct {
+			Partition int    `json:"partition"`
+			Seq       uint64 `json:"journal_seq"`
+		}
+		if json.Unmarshal(kv.Value, &at) == nil && p.skip(at.Partition, at.Seq) {
+			continue
+		}
+		p.result.Heads++
+		p.auditor.CheckHead(kv.Key, kv.Value)
+	}
+	return seen, ctxErr(ctx)
+}
+
+func (p *pass) records(ctx context.Context) error {
+	for kv, err := range p.bus.Records(ctx) {
+		if err != nil {
+			return fmt.Errorf("verify: records: %w", err)
+		}
+		var r op.Record
+		if err := json.Unmarshal(kv.Value, &r); err != nil {
+			r = op.Record{} // nothing that the history says
+		}
+		if p.skip(r.Partition, r.JournalSeq) {
+			continue
+		}
+		p.result.Records++
+		p.auditor.CheckRecord(kv.Key, &r)
+	}
+	return ctxErr(ctx)
+}
+
+// ctxErr tells an iteration that ended from one that was cut off.
+func ctxErr(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return errors.Join(errors.New("verify: cut off"), err)
+	}
+	return nil
+}

@@ -1,0 +1,200 @@
+package audit
+
+// Group is a family of invariants.
+type Group string
+
+// The groups.
+const (
+	GroupLog        Group = "log"
+	GroupLife       Group = "life"
+	GroupResolution Group = "resolution"
+	GroupEffects    Group = "effects"
+	GroupCauses     Group = "causes"
+	GroupViews      Group = "views"
+)
+
+// The invariants. A name is stable: it is printed, counted and alerted on.
+const (
+	LogUndecodable = "log.undecodable"
+	LogSchema      = "log.schema"
+	LogSequence    = "log.sequence"
+	LogPartition   = "log.partition"
+	LogMisplaced   = "log.misplaced"
+	LogChain       = "log.chain"
+	LogEpoch       = "log.epoch"
+	LogOwner       = "log.owner"
+	LogTime        = "log.time"
+	LogCursor      = "log.cursor"
+	LogOrder       = "log.order"
+	LogStepID      = "log.step_id"
+	LogShape       = "log.shape"
+	LogUnanswered  = "log.unanswered"
+
+	LifeUnknownOperation = "life.unknown_operation"
+	LifeUnasked          = "life.unasked"
+	LifeAcceptedTwice    = "life.accepted_twice"
+	LifeRepeatedUnknown  = "life.repeated_unknown"
+	LifeTarget           = "life.target"
+	LifeTransition       = "life.transition"
+	LifeFrom             = "life.from"
+	LifeTerminalTwice    = "life.terminal_twice"
+	LifeAfterTerminal    = "life.after_terminal"
+	LifeAttemptNumber    = "life.attempt_number"
+	LifeAttempts         = "life.attempts"
+	LifeRetryCount       = "life.retry_count"
+	LifeRetryBound       = "life.retry_bound"
+	LifeBackoff          = "life.backoff"
+	LifeJitter           = "life.jitter"
+	LifeReason           = "life.reason"
+	LifeLease            = "life.lease"
+	LifeLapseEarly       = "life.lapse_early"
+	LifeGrace            = "life.grace"
+	LifeExpiredEarly     = "life.expired_early"
+	LifeGrantedExpired   = "life.granted_expired"
+	LifeOverdue          = "life.overdue"
+	LifeUndone           = "life.undone"
+	LifeOpen             = "life.open"
+	LifeAccounting       = "life.accounting"
+
+	ResolutionDecisionID    = "resolution.decision_id"
+	ResolutionTime          = "resolution.time"
+	ResolutionPolicy        = "resolution.policy"
+	ResolutionBusy          = "resolution.busy"
+	ResolutionWindow        = "resolution.window"
+	ResolutionNotStaged     = "resolution.not_staged"
+	ResolutionTotal         = "resolution.total"
+	ResolutionUnlisted      = "resolution.unlisted"
+	ResolutionContender     = "resolution.contender"
+	ResolutionEffective     = "resolution.effective"
+	ResolutionUnaskedParent = "resolution.unasked_parent"
+	ResolutionParentMissed  = "resolution.parent_missed"
+	ResolutionKin           = "resolution.kin"
+	ResolutionOrder         = "resolution.order"
+	ResolutionWinner        = "resolution.winner_not_best"
+	ResolutionRule          = "resolution.rule"
+	ResolutionVerdict       = "resolution.verdict"
+	ResolutionReason        = "resolution.reason"
+	ResolutionNotCarriedOut = "resolution.not_carried_out"
+	ResolutionNoDecision    = "resolution.no_decision"
+	ResolutionExecutingLost = "resolution.executing_rejected"
+	ResolutionUndecided     = "resolution.undecided"
+	ResolutionStagingBound  = "resolution.staging_bound"
+	ResolutionShed          = "resolution.shed"
+	ResolutionReplayDiffers = "resolution.replay_differs"
+	EffectsOverlap          = "effects.overlap"
+	EffectsNoResult         = "effects.no_result"
+	EffectsSuperseded       = "effects.superseded"
+	EffectsRefusedCurrent   = "effects.refused_current"
+	EffectsUndecodable      = "effects.undecodable"
+	EffectsBase             = "effects.base"
+	EffectsStale            = "effects.stale"
+	EffectsFold             = "effects.fold"
+	EffectsRevision         = "effects.revision"
+	EffectsVersion          = "effects.version"
+	EffectsBorrow           = "effects.borrow"
+	CausesType              = "causes.type"
+	CausesMissing           = "causes.missing"
+	CausesFollowUp          = "causes.follow_up"
+	CausesCancel            = "causes.cancel"
+	ViewsHead               = "views.head"
+	ViewsRecord             = "views.record"
+)
+
+// Invariant documents one invariant.
+type Invariant struct {
+	Name string
+	Text string // what must hold
+}
+
+var invariants = []Invariant{
+	{LogUndecodable, "Every message of the journal is one JSON step without unknown fields."},
+	{LogSchema, "Every step names the schema that this release knows."},
+	{LogSequence, "The stream's sequence rises from step to step."},
+	{LogPartition, "A step stands on the subject of the partition it names."},
+	{LogMisplaced, "An operation is arbitrated by the partition that its target hashes to."},
+	{LogChain, "The steps of a partition are numbered 1, 2, 3 … without a gap."},
+	{LogEpoch, "The epoch never falls, and rises by one with a take-over and only then."},
+	{LogOwner, "One epoch has one owner."},
+	{LogTime, "The instant of a step is never before that of the step before it."},
+	{LogCursor, "The cursor never falls, and a step consumes only what lies between the last cursor and its own."},
+	{LogOrder, "A partition consumes its intake in the order of the log."},
+	{LogStepID, "No two steps have the same id."},
+	{LogShape, "An input and an effect say exactly one thing."},
+	{LogUnanswered, "Every submission, result and cancel has an effect in the step that consumed it."},
+
+	{LifeUnknownOperation, "An effect names an operation that was accepted before it."},
+	{LifeUnasked, "An operation is accepted, repeated, cancelled or refused because an input of the step asked for it."},
+	{LifeAcceptedTwice, "An operation is accepted once."},
+	{LifeRepeatedUnknown, "Only an operation that was submitted before can be repeated."},
+	{LifeTarget, "Every effect of an operation names the operation's target."},
+	{LifeTransition, "The statuses of an operation follow the transition table."},
+	{LifeFrom, "A terminal record names the status that the operation had."},
+	{LifeTerminalTwice, "An operation has one terminal record."},
+	{LifeAfterTerminal, "Nothing follows the terminal record of an operation."},
+	{LifeAttemptNumber, "The attempts of an operation are numbered 1, 2, 3 …"},
+	{LifeAttempts, "An operation has at most 1 + max_retries attempts."},
+	{LifeRetryCount, "Each retry counts one up."},
+	{LifeRetryBound, "An operation is not retried more often than max_retries."},
+	{LifeBackoff, "A backoff is min(base · 2ⁿ, max) · U(0.8, 1.2), and ends that much later."},
+	{LifeJitter, "The jitter of the backoffs is uniform."},
+	{LifeReason, "The reason of a terminal record is the one that its history leads to."},
+	{LifeLease, "The lease of an attempt is the policy's attempt timeout."},
+	{LifeLapseEarly, "An attempt lapses no earlier than its lease ends."},
+	{LifeGrace, "An executing operation is not cancelled within the grace period."},
+	{LifeExpiredEarly, "An operation expires no earlier than its deadline or maximum age."},
+	{LifeGrantedExpired, "No attempt is granted after the deadline or maximum age."},
+	{LifeOverdue, "A lease, a deadline or a maximum age that has passed takes effect in the first step after it."},
+	{LifeUndone, "A failed operation, and one without retries left, goes on in the same step."},
+	{LifeOpen, "In a quiescent history every accepted operation has its terminal record."},
+	{LifeAccounting, "Submitted = succeeded + rejected + cancelled + open."},
+
+	{ResolutionDecisionID, "No two decisions have the same id."},
+	{ResolutionTime, "A decision carries the instant of its step."},
+	{ResolutionPolicy, "A decision names the policy revision in force."},
+	{ResolutionBusy, "Nothing executes on the target when it is decided."},
+	{ResolutionWindow, "A staging area is decided once its window has passed, and the decision tells that window."},
+	{ResolutionNotStaged, "Every contender is staged on the target, once."},
+	{ResolutionTotal, "A decision counts every staged operation."},
+	{ResolutionUnlisted, "A decision lists the winner, every loser whose status changes, and the first of those that stay."},
+	{ResolutionContender, "A contender is listed with its own priority and place."},
+	{ResolutionEffective, "The effective priority is the maximum over the operation and its ancestors on record, with the path it came by."},
+	{ResolutionUnaskedParent, "An ancestor counts as unknown only after it was looked for."},
+	{ResolutionParentMissed, "An ancestor that was submitted before the child is found, whichever partition holds it."},
+	{ResolutionKin, "What a partition is told about an ancestor is what was submitted."},
+	{ResolutionOrder, "Contenders are listed best first."},
+	{ResolutionWinner, "The winner is the best of those staged by effective priority, then place in the log."},
+	{ResolutionRule, "The rule named is the one that decided."},
+	{ResolutionVerdict, "The verdict on a loser is what its on_conflict asks for."},
+	{ResolutionReason, "A loser is told the winner and the right reason."},
+	{ResolutionNotCarriedOut, "The verdicts of a decision are carried out in its step."},
+	{ResolutionNoDecision, "A grant and a conflict's rejection or retry come from a decision of the same step."},
+	{ResolutionExecutingLost, "An executing operation is never rejected for a conflict."},
+	{ResolutionUndecided, "A staging area that can be decided is, in the same step."},
+	{ResolutionStagingBound, "A staging area holds no more than the policy's maximum."},
+	{ResolutionShed, "Only the lowest rank of a full staging area is shed."},
+	{ResolutionReplayDiffers, "The pure machine, given the recorded inputs, records the same effects."},
+
+	{EffectsOverlap, "Two attempts on a target never overlap."},
+	{EffectsNoResult, "A success has a result with a change in its step."},
+	{EffectsSuperseded, "Only the current attempt's result counts."},
+	{EffectsRefusedCurrent, "The current attempt's result is not refused."},
+	{EffectsUndecodable, "A change that took effect can be read."},
+	{EffectsBase, "A change applies to the revision that it was computed for."},
+	{EffectsStale, "Nothing succeeds on another version than its expected_version."},
+	{EffectsFold, "Every change that took effect can be folded."},
+	{EffectsRevision, "Every effect counts one revision up and names its operation."},
+	{EffectsVersion, "The version chain follows from the changes that succeeded."},
+	{EffectsBorrow, "A borrowed value was the source's value at the revision named."},
+
+	{CausesType, "Follow-up operations, and no others, name a cause."},
+	{CausesMissing, "A follow-up's cause succeeded earlier and asked for it."},
+	{CausesFollowUp, "In a quiescent history every follow-up that was asked for was submitted."},
+	{CausesCancel, "An operation is cancelled because somebody asked for it."},
+
+	{ViewsHead, "The view of an entity is what its history folds to."},
+	{ViewsRecord, "The record of an operation is what its history says."},
+}
+
+// Invariants returns the catalogue, in the order of the groups. The slice is the
+// caller's.
+func Invariants() []Invariant { return append([]Invariant(nil), invariants...) }

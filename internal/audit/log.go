@@ -1,0 +1,245 @@
+package audit
+
+import (
+	"fmt"
+
+	"github.com/hierarchy-bus/hierarchy/internal/arbiter"
+	"github.com/hierarchy-bus/hierarchy/pkg/op"
+)
+
+// visit is the pass over one step.
+type visit struct {
+	a   *Auditor
+	p   *partition
+	s   *arbiter.Step
+	seq uint64
+
+	applied  int    // inputs whose knowledge (policy, ancestors) is in force
+	cursor   int    // inputs before it were all answered
+	answered []bool // by input
+	settled  bool   // everything due at the step's instant came back to staging
+	rulings  map[string]*ruling
+	decided  []*ruling
+	undone   []*operation // have to be elsewhere at the end of the step
+	touched  []*target
+}
+
+func (v *visit) bad(invariant, opID, format string, args ...any) {
+	v.a.violate(Violation{
+		Seq: v.seq, Invariant: invariant, Partition: v.p.id, Step: v.s.Number, OpID: opID,
+		Text: fmt.Sprintf(format, args...),
+	})
+}
+
+// chain checks that the step follows from the one before it.
+func (v *visit) chain() {
+	p, s := v.p, v.s
+	if s.Number != p.step+1 {
+		v.bad(LogChain, "", "step %d follows step %d", s.Number, p.step)
+	}
+	switch {
+	case s.Epoch < p.epoch:
+		v.bad(LogEpoch, "", "epoch %d after epoch %d", s.Epoch, p.epoch)
+	case s.Epoch > p.epoch+1:
+		v.bad(LogEpoch, "", "epoch %d right after epoch %d", s.Epoch, p.epoch)
+	case s.Epoch > p.epoch && !s.Takeover:
+		v.bad(LogEpoch, "", "epoch %d begins without a take-over", s.Epoch)
+	case s.Epoch == p.epoch && s.Takeover:
+		v.bad(LogEpoch, "", "a take-over that stays in epoch %d", s.Epoch)
+	}
+	if s.Takeover {
+		v.a.report.Takeovers++
+	}
+	switch {
+	case s.Owner == "":
+		v.bad(LogOwner, "", "the step has no owner")
+	case s.Epoch == p.epoch && s.Owner != p.owner:
+		v.bad(LogOwner, "", "epoch %d belongs to %s, this step to %s", s.Epoch, p.owner, s.Owner)
+	}
+	if s.At.Before(p.at) {
+		v.bad(LogTime, "", "%s is before %s", s.At.Format(timeFormat), p.at.Format(timeFormat))
+	}
+	if s.Cursor < p.cursor {
+		v.bad(LogCursor, "", "cursor %d after cursor %d", s.Cursor, p.cursor)
+	}
+	v.stepID()
+}
+
+func (v *visit) stepID() {
+	a := v.a
+	k := keyOf(v.s.ID)
+	if _, ok := a.stepIDs[k]; ok || v.s.ID == "" {
+		v.bad(LogStepID, "", "id %q is empty or was used before", v.s.ID)
+		return
+	}
+	a.stepIDs[k] = struct{}{}
+	if len(a.stepRing) < recentSteps {
+		a.stepRing = append(a.stepRing, k)
+		return
+	}
+	delete(a.stepIDs, a.stepRing[a.stepNext])
+	a.stepRing[a.stepNext] = k
+	a.stepNext = (a.stepNext + 1) % recentSteps
+}
+
+// inputs checks what the step consumed.
+func (v *visit) inputs() {
+	v.answered = make([]bool, len(v.s.In))
+	for i := range v.s.In {
+		in := &v.s.In[i]
+		if n := inputFields(in); n != 1 {
+			v.bad(LogShape, "", "input %d says %d things", i, n)
+		}
+		switch {
+		case in.Submit != nil:
+			v.intake(in.Submit.Place, in.Submit.Operation.ID)
+			v.misplaced(&in.Submit.Operation)
+		case in.Invalid != nil:
+			v.a.report.Invalid++
+			v.intake(in.Invalid.Place, in.Invalid.OpID)
+		case in.Cancel != nil:
+			v.intake(in.Cancel.Place, in.Cancel.OpID)
+		}
+	}
+}
+
+// intake checks the place of one intake message.
+func (v *visit) intake(place op.Place, opID string) {
+	if place.Seq <= v.p.cursor || place.Seq > v.s.Cursor {
+		v.bad(LogCursor, opID, "consumes intake sequence %d between the cursors %d and %d", place.Seq, v.p.cursor, v.s.Cursor)
+	} else if !v.p.place.Before(place) {
+		v.bad(LogOrder, opID, "consumes place %d.%d after %d.%d", place.Seq, place.Index, v.p.place.Seq, v.p.place.Index)
+	}
+	v.p.place = place
+}
+
+func (v *visit) misplaced(o *op.Operation) {
+	if v.a.opts.PartitionOf == nil {
+		return
+	}
+	if want := v.a.opts.PartitionOf(o.Target); want != v.p.id {
+		v.bad(LogMisplaced, o.ID, "target %s hashes to partition %d", o.Target, want)
+	}
+}
+
+// answerable reports whether an input must have an effect in its step.
+func answerable(in *arbiter.Input) bool {
+	return in.Submit != nil || in.Result != nil || in.Cancel != nil
+}
+
+// claim finds the input that an effect answers and makes everything before it
+// known. It returns nil when no input that is still unanswered fits. Effects
+// follow the order of the inputs, so the first candidate is nearly always it.
+func (v *visit) claim(fits func(in *arbiter.Input) bool) *arbiter.Input {
+	for v.cursor < len(v.s.In) && (v.answered[v.cursor] || !answerable(&v.s.In[v.cursor])) {
+		v.cursor++
+	}
+	for i := v.cursor; i < len(v.s.In); i++ {
+		if in := &v.s.In[i]; !v.answered[i] && answerable(in) && fits(in) {
+			v.answered[i] = true
+			v.advance(i)
+			return in
+		}
+	}
+	return nil
+}
+
+// advance puts the knowledge of the inputs before the given one in force.
+func (v *visit) advance(to int) {
+	for ; v.applied < to; v.applied++ {
+		switch in := &v.s.In[v.applied]; {
+		case in.Policy != nil:
+			v.p.policy = *in.Policy
+		case in.Kin != nil:
+			v.learn(in.Kin)
+		}
+	}
+}
+
+// settle moves on to the end of the step: all inputs are in force, and every
+// operation whose backoff is over is staged again. What a step decides, it
+// decides after that.
+func (v *visit) settle() {
+	v.advance(len(v.s.In))
+	if v.settled {
+		return
+	}
+	v.settled = true
+	for {
+		x, ok := v.p.backoffs.next(v.s.At)
+		if !ok {
+			return
+		}
+		if x.o.expires.After(v.s.At) {
+			v.stage(x.o)
+		}
+	}
+}
+
+// close checks what has to be true at the end of a step.
+func (v *visit) close() {
+	p, s := v.p, v.s
+	v.settle()
+	for i := range s.In {
+		if !v.answered[i] && answerable(&s.In[i]) {
+			v.bad(LogUnanswered, inputOp(&s.In[i]), "input %d has no effect", i)
+		}
+	}
+	for _, r := range v.decided {
+		v.carriedOut(r)
+	}
+	for _, o := range v.undone {
+		if o.status == op.Failed || o.status == op.Pending && o.slot < 0 && !o.waiting {
+			v.bad(LifeUndone, o.id, "is %s and neither staged nor ended", o.status)
+		}
+	}
+	v.overdue()
+	for _, t := range v.touched {
+		v.undecided(t)
+	}
+	p.step, p.epoch, p.owner, p.at, p.cursor = s.Number, s.Epoch, s.Owner, s.At, s.Cursor
+}
+
+// overdue looks at everything whose instant has come.
+func (v *visit) overdue() {
+	for {
+		x, ok := v.p.alarms.next(v.s.At)
+		if !ok {
+			return
+		}
+		switch {
+		case x.kind == alarmWindow:
+			v.touch(x.t)
+		case x.kind == alarmLease:
+			v.bad(LifeOverdue, x.o.id, "the lease of attempt %d ended at %s", x.attempt, x.at.Format(timeFormat))
+		case x.kind == alarmExpiry && x.o.status == op.Pending:
+			v.bad(LifeOverdue, x.o.id, "expired at %s and is still pending", x.at.Format(timeFormat))
+		}
+	}
+}
+
+func inputFields(in *arbiter.Input) int {
+	return count(in.Submit != nil, in.Invalid != nil, in.Cancel != nil, in.Result != nil, in.Kin != nil, in.Policy != nil)
+}
+
+func inputOp(in *arbiter.Input) string {
+	switch {
+	case in.Submit != nil:
+		return in.Submit.Operation.ID
+	case in.Result != nil:
+		return in.Result.OpID
+	case in.Cancel != nil:
+		return in.Cancel.OpID
+	}
+	return ""
+}
+
+func count(set ...bool) int {
+	n := 0
+	for _, b := range set {
+		if b {
+			n++
+		}
+	}
+	return n
+}

@@ -1,0 +1,202 @@
+package audit
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/hierarchy-bus/hierarchy/internal/arbiter"
+	"github.com/hierarchy-bus/hierarchy/pkg/op"
+)
+
+// rejected checks a rejection: of a submission that was never accepted, or of an
+// open operation.
+func (v *visit) rejected(e *arbiter.Rejected) {
+	v.a.terminal++
+	k := keyOf(e.OpID)
+	if _, ended := v.p.done[k]; !ended && v.p.open[k] == nil {
+		v.turnedAway(e)
+		return
+	}
+	o := v.subject(e.OpID, e.Target, "Rejected")
+	if o == nil {
+		return
+	}
+	if e.From != o.status {
+		v.bad(LifeFrom, e.OpID, "rejected from %s, its status was %s", e.From, o.status)
+	}
+	if e.Reason == op.LowerPriority || e.Reason == op.LaterSubmission {
+		v.conflict(e, o)
+	} else {
+		v.reason(e, o)
+	}
+	switch {
+	case o.status != op.Executing:
+		v.move(o, op.Rejected)
+	case e.Winner != "" || e.Reason == op.LowerPriority || e.Reason == op.LaterSubmission:
+		v.bad(ResolutionExecutingLost, e.OpID, "attempt %d executes, and %s is said to have won", o.attempt, e.Winner)
+		o.status = op.Rejected
+	default:
+		v.move(o, op.Rejected)
+	}
+	v.a.report.Rejected++
+	v.finish(o, e.Reason, e.Winner)
+}
+
+// turnedAway takes a submission that was refused on arrival.
+func (v *visit) turnedAway(e *arbiter.Rejected) {
+	in := v.claim(submitOf(e.OpID))
+	if in == nil {
+		v.bad(LifeUnknownOperation, e.OpID, "Rejected of an operation that was never submitted")
+		return
+	}
+	if e.From != "" && e.From != op.Pending {
+		v.bad(LifeFrom, e.OpID, "rejected on arrival from %s", e.From)
+	}
+	switch e.Reason {
+	case op.StagingFull, op.Overloaded, op.Expired, op.Invalid, op.UnknownType, op.Paused:
+	default:
+		v.bad(LifeReason, e.OpID, "rejected on arrival for %q", e.Reason)
+	}
+	o := v.open(in.Submit)
+	if e.Target != o.target.id {
+		v.bad(LifeTarget, e.OpID, "Rejected on target %s, its target is %s", e.Target, o.target.id)
+	}
+	o.status = op.Rejected
+	v.a.report.Rejected++
+	v.finish(o, e.Reason, e.Winner)
+}
+
+// conflict checks the rejection of a loser.
+func (v *visit) conflict(e *arbiter.Rejected, o *operation) {
+	if o.status == op.Executing {
+		return // reported as such
+	}
+	r := v.carry(e.Decision, e.OpID, op.VerdictRejected)
+	if r == nil {
+		v.bad(ResolutionNoDecision, e.OpID, "rejected for %q without a decision of this step that says so", e.Reason)
+		return
+	}
+	v.told(r, o, e.Winner, e.Reason)
+}
+
+// told checks what a loser learns about the decision that it lost.
+func (v *visit) told(r *ruling, o *operation, winner string, reason op.Reason) {
+	if winner != r.d.Winner {
+		v.bad(ResolutionReason, o.id, "told that %s won decision %s, the winner is %s", winner, r.d.ID, r.d.Winner)
+		return
+	}
+	if want := v.lostBy(r.d, o); r.reasons && reason != want {
+		v.bad(ResolutionReason, o.id, "told %q by decision %s, right is %q", reason, r.d.ID, want)
+	}
+}
+
+// reason checks a rejection that no conflict led to.
+func (v *visit) reason(e *arbiter.Rejected, o *operation) {
+	switch why := e.Reason; {
+	case why == op.MaxRetries:
+		v.exhausted(e, o)
+	case why == op.Expired:
+		if o.status == op.Pending && o.expires.After(v.s.At) {
+			v.bad(LifeExpiredEarly, e.OpID, "expired before its end at %s", o.expires.Format(timeFormat))
+		}
+	case why == op.StagingFull:
+		v.shed(o)
+	case o.status == op.Failed && o.failure != nil && o.failure.Terminal:
+		want := o.failure.Reason
+		if want == "" {
+			want = op.TerminalError
+		}
+		if why != want {
+			v.bad(LifeReason, e.OpID, "rejected for %q, its terminal failure asks for %q", why, want)
+		}
+	default:
+		v.bad(LifeReason, e.OpID, "rejected for %q out of %s", why, o.status)
+	}
+}
+
+// exhausted checks a rejection for want of retries: after a failure, a lapse or
+// a lost decision.
+func (v *visit) exhausted(e *arbiter.Rejected, o *operation) {
+	if o.retries < o.maxRetries {
+		v.bad(LifeReason, e.OpID, "rejected for %q after %d of %d retries", e.Reason, o.retries, o.maxRetries)
+	}
+	if o.slot < 0 {
+		return
+	}
+	if r := v.carry(e.Decision, e.OpID, op.VerdictRejected); r == nil {
+		v.bad(ResolutionNoDecision, e.OpID, "staged and rejected for %q without a decision of this step that says so", e.Reason)
+	} else {
+		v.told(r, o, e.Winner, v.lostBy(r.d, o))
+	}
+}
+
+// shed checks that only the lowest rank of a staging area is shed. Where an
+// answer about an ancestor arrived in the same step, the rank at that moment is
+// not on record.
+func (v *visit) shed(o *operation) {
+	for i := v.applied; i < len(v.s.In); i++ {
+		if v.s.In[i].Kin != nil {
+			return
+		}
+	}
+	if o.slot < 0 {
+		o.ranked = false
+	}
+	for _, x := range o.target.staged {
+		if x != o && v.p.better(o, x) {
+			v.bad(ResolutionShed, o.id, "shed from target %s, though %s ranks lower", o.target.id, x.id)
+			return
+		}
+	}
+}
+
+// jitterBuckets divides the jitter of the backoffs for the test of uniformity.
+const jitterBuckets = 10
+
+// backoff checks the delay of one retry.
+func (v *visit) backoff(e *arbiter.Retry) {
+	p := &v.p.policy
+	d := float64(backoffOf(p.RetryBase, p.RetryMax, e.RetryCount-1))
+	const slack = float64(time.Microsecond)
+	low, high := 0.8*d, 1.2*d
+	if got := float64(e.Delay); got < low-slack || got > high+slack {
+		v.bad(LifeBackoff, e.OpID, "retry %d after %s, the bounds are %s and %s", e.RetryCount, e.Delay, time.Duration(low), time.Duration(high))
+		return
+	}
+	if !e.Due.Equal(v.s.At.Add(e.Delay)) {
+		v.bad(LifeBackoff, e.OpID, "due at %s, which is not %s from now", e.Due.Format(timeFormat), e.Delay)
+	}
+	if d > 0 {
+		i := int(jitterBuckets * (float64(e.Delay) - low) / (high - low))
+		v.a.jitter[max(0, min(i, jitterBuckets-1))]++
+	}
+}
+
+// uniform asks whether the jitter of the backoffs can have been drawn uniformly:
+// a χ² test with nine degrees of freedom, at odds of one in ten thousand million.
+func (a *Auditor) uniform() {
+	n := 0
+	for _, c := range a.jitter {
+		n += c
+	}
+	const enough, critical = 1000, 66.0
+	if n < enough {
+		return
+	}
+	want, sum := float64(n)/jitterBuckets, 0.0
+	for _, c := range a.jitter {
+		sum += (float64(c) - want) * (float64(c) - want) / want
+	}
+	if sum > critical {
+		a.violate(Violation{Invariant: LifeJitter, Text: fmt.Sprintf("%d backoffs fall into ten equal ranges of jitter as %v", n, a.jitter)})
+	}
+}
+
+// backoffOf is min(base · 2ⁿ, most).
+func backoffOf(base, most time.Duration, n int) time.Duration {
+	d := base
+	for ; n > 0 && d < most; n-- {
+		d *= 2
+	}
+	return min(d, most)
+}

@@ -140,12 +140,22 @@ const create = `{"op_id":%q,"op_type":"create_entity","target_entity_id":%q,"pri
 
 const increment = `{"op_id":%q,"op_type":"complex_update","target_entity_id":%q,"priority":%d,"on_conflict":%q,"params":{"increment":{"counter":1}}}`
 
+// bulkPhase is the size from which a phase is sent as a bulk submitter sends it;
+// smaller ones measure the latency of single operations.
+const bulkPhase = 1600
+
+// hotPhase keeps a phase within one staging area, so that nothing is shed.
+const hotPhase = 1900
+
 // load makes the units of a phase. The first operation on each target creates
 // it, in the warm-up.
 func (h *hierarchy) load(n int) []unit {
 	targets := map[string]int{"single": 1000, "bulk": 1000, "burst": 10, "hot": 1}[h.name]
 	if h.n == 0 {
 		n = max(n, targets)
+	}
+	if h.name == "hot" {
+		n = min(n, hotPhase)
 	}
 	var units []unit
 	for done := 0; done < n; {
@@ -158,7 +168,7 @@ func (h *hierarchy) load(n int) []unit {
 		done += len(u)
 		units = append(units, u...)
 	}
-	if h.name == "bulk" && n > 1 {
+	if h.name == "bulk" && n >= bulkPhase {
 		return pack(units)
 	}
 	return units

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime/pprof"
 	"slices"
 	"strings"
 )
@@ -38,6 +39,7 @@ func main() {
 		only   = flag.String("cases", strings.Join(cases, ","), "cases to run, comma-separated")
 		ops    = flag.Int("ops", 20_000, "operations of the throughput phase")
 		out    = flag.String("json", "", "file for the measurements as JSON; - is stdout, and then there is no table")
+		prof   = flag.String("cpuprofile", "", "with -case: write a CPU profile of it to this file")
 		one    = flag.String("case", "", "run one case in this process and print its measurement (used by bench itself)")
 	)
 	flag.Parse()
@@ -45,7 +47,7 @@ func main() {
 	defer stop()
 	var err error
 	if *one != "" {
-		err = runOne(ctx, *one, *ops)
+		err = runOne(ctx, *one, *ops, *prof)
 	} else {
 		err = runAll(ctx, *rounds, strings.Split(*only, ","), *ops, *out)
 	}
@@ -55,7 +57,18 @@ func main() {
 	}
 }
 
-func runOne(ctx context.Context, name string, ops int) error {
+func runOne(ctx context.Context, name string, ops int, profile string) error {
+	if profile != "" {
+		f, err := os.Create(profile)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
 	m, err := measure(ctx, name, ops)
 	if err != nil {
 		return err

@@ -221,6 +221,40 @@ func (w *world) journal() []arbiter.Step {
 	return steps
 }
 
+// quiet reports whether every operation on record has ended, follow-ups included.
+func (w *world) quiet() bool {
+	w.t.Helper()
+	open := map[string]bool{}
+	for _, s := range w.journal() {
+		for _, e := range s.Out {
+			switch {
+			case e.Accepted != nil:
+				open[e.Accepted.OpID] = true
+			case e.Succeeded != nil:
+				delete(open, e.Succeeded.OpID)
+				var c entity.Change
+				if err := json.Unmarshal(s.In[e.Succeeded.Input].Result.Change, &c); err != nil {
+					w.t.Fatal(err)
+				}
+				for i, f := range c.Follow {
+					if id := entity.FollowUpID(e.Succeeded.OpID, f, i); !w.ended(id) {
+						open[id] = true
+					}
+				}
+			case e.Rejected != nil:
+				delete(open, e.Rejected.OpID)
+			}
+		}
+	}
+	return len(open) == 0
+}
+
+func (w *world) ended(id string) bool {
+	data, found, err := w.bus.Record(w.t.Context(), id)
+	var r op.Record
+	return err == nil && found && json.Unmarshal(data, &r) == nil && r.Status.Terminal()
+}
+
 // id returns a fresh operation id.
 func (w *world) id(prefix string) string {
 	w.n++

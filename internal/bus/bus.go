@@ -57,14 +57,36 @@ type Bus struct {
 	objects jetstream.ObjectStore
 }
 
+// openTimeout bounds [Open] when its context has no deadline: an election and
+// some.
+const openTimeout = 15 * time.Second
+
 // Open reads the layout from the server. The error wraps [ErrNotSetUp] when
-// there is none. The connection stays the caller's and must outlive the Bus.
+// there is none. While nobody answers it repeats itself until ctx ends, or for
+// 15 seconds. The connection stays the caller's and must outlive the Bus.
 func Open(ctx context.Context, nc *nats.Conn) (*Bus, error) {
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return nil, fmt.Errorf("bus: open: %w", err)
 	}
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, openTimeout)
+		defer cancel()
+	}
+	for n := 0; ; n++ {
+		attempt, cancel := context.WithTimeout(ctx, attemptTimeout)
+		b, err := openOnce(attempt, nc, js)
+		cancel()
+		if err == nil || errors.Is(err, ErrNotSetUp) || hopeless(err) || ctx.Err() != nil || pause(ctx, n) != nil {
+			return b, err
+		}
+	}
+}
+
+func openOnce(ctx context.Context, nc *nats.Conn, js jetstream.JetStream) (*Bus, error) {
 	b := &Bus{nc: nc, js: js}
+	var err error
 	if b.intake, err = js.Stream(ctx, StreamIntake); err != nil {
 		return nil, notSetUp("open", err)
 	}

@@ -208,3 +208,23 @@ func (b *Bus) entries(ctx context.Context, cfg feedConfig, last uint64, yield fu
 		yield(Entry{}, err)
 	}
 }
+
+// CompactJournal removes the entries of a partition with sequences up to and
+// including upTo, except the partition's last one: that is the fence. Call it
+// only behind a snapshot that was read back; what it removes is history.
+func (b *Bus) CompactJournal(ctx context.Context, partition int, upTo uint64) error {
+	last, ok, err := b.JournalLast(ctx, partition)
+	if err != nil || !ok || upTo == 0 {
+		return err
+	}
+	upTo = min(upTo, last.Seq-1)
+	s, err := b.js.Stream(ctx, StreamJournal)
+	if err != nil {
+		return notSetUp("compact journal", err)
+	}
+	err = s.Purge(ctx, jetstream.WithPurgeSubject(JournalSubject(partition)), jetstream.WithPurgeSequence(upTo+1))
+	if err != nil {
+		return fmt.Errorf("bus: compact journal: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,118 @@
+package bus_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/hierarchy-bus/hierarchy/internal/bus"
+	"github.com/hierarchy-bus/hierarchy/internal/natstest"
+)
+
+func offer(t *testing.T, b *bus.Bus, n int) {
+	t.Helper()
+	e := b.NewEmitter()
+	defer e.Close()
+	for i := range n {
+		e.Add(bus.WorkMsg("t", i%4, fmt.Sprint("a", i), fmt.Append(nil, i)))
+	}
+	must(t, e.Flush(within(t, 10*time.Second)))
+}
+
+func workLeft(t *testing.T, b *bus.Bus) uint64 {
+	t.Helper()
+	s, err := b.JetStream().Stream(t.Context(), bus.StreamWork)
+	must(t, err)
+	return s.CachedInfo().State.Msgs
+}
+
+func TestWorkIsSharedAndBounded(t *testing.T) {
+	s, b := single(t, small())
+	offer(t, b, 400)
+	nc, err := s.Connect()
+	must(t, err)
+	t.Cleanup(nc.Close)
+	ctx, cancel := context.WithCancel(t.Context())
+	one, err := b.Work(ctx, 8)
+	must(t, err)
+	two, err := open(t, nc).Work(t.Context(), 8)
+	must(t, err)
+	seen := map[string]bool{}
+	var held []bus.WorkItem
+	for range 8 {
+		held = append(held, <-one.C())
+	}
+	select {
+	case w := <-one.C():
+		t.Fatalf("item %s beyond the eight in flight", w.Subject)
+	case <-time.After(50 * time.Millisecond):
+	}
+	for _, w := range held {
+		seen[w.Subject] = true
+		if w.Delivered != 1 {
+			t.Errorf("%s delivered %d times", w.Subject, w.Delivered)
+		}
+		w.Ack()
+	}
+	fromOne := 0
+	for len(seen) < 400 {
+		var w bus.WorkItem
+		select {
+		case w = <-one.C():
+			fromOne++
+		case w = <-two.C():
+		case <-time.After(10 * time.Second):
+			t.Fatalf("stuck at %d of 400", len(seen))
+		}
+		if seen[w.Subject] {
+			t.Errorf("%s delivered twice", w.Subject)
+		}
+		seen[w.Subject] = true
+		w.Ack()
+	}
+	if fromOne < 20 || fromOne > 380 {
+		t.Errorf("one of two executors got %d of 392", fromOne)
+	}
+	eventually(t, 5*time.Second, "an empty queue", func() bool { return workLeft(t, b) == 0 })
+	cancel()
+	for range one.C() {
+	}
+	if one.Err() != nil {
+		t.Errorf("after the end of the context: %v", one.Err())
+	}
+	if _, err := b.Work(t.Context(), 0); err == nil {
+		t.Error("work of nothing accepted")
+	}
+}
+
+// TestWorkComesBack covers what a dead, a hesitant and a patient executor do to
+// an item.
+func TestWorkComesBack(t *testing.T) {
+	bubble(t, func(t *testing.T, s *natstest.Server, b *bus.Bus) {
+		offer(t, b, 1)
+		f, err := b.Work(t.Context(), 4)
+		must(t, err)
+		w := <-f.C()
+		begin := time.Now()
+		w.Nak(7 * time.Second)
+		w = <-f.C()
+		if d := time.Since(begin); d < 7*time.Second || d > 8*time.Second || w.Delivered != 2 {
+			t.Errorf("given back for 7s: delivered for the %d. time after %s", w.Delivered, d)
+		}
+		for range 5 { // kept alive
+			time.Sleep(40 * time.Second)
+			w.Touch()
+		}
+		begin = time.Now()
+		w = <-f.C() // nobody touches it any more
+		if d := time.Since(begin); d < 59*time.Second || d > 62*time.Second || w.Delivered != 3 {
+			t.Errorf("dropped: delivered for the %d. time after %s", w.Delivered, d)
+		}
+		w.Nak(0)
+		w = <-f.C()
+		w.Ack()
+		w.Ack()
+		eventually(t, 5*time.Second, "an empty queue", func() bool { return workLeft(t, b) == 0 })
+	})
+}

@@ -1,0 +1,136 @@
+package executor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hierarchy-bus/hierarchy/internal/bus"
+	"github.com/hierarchy-bus/hierarchy/internal/entity"
+	"github.com/hierarchy-bus/hierarchy/pkg/op"
+)
+
+// Codes of failures that are the executor's own words. A handler is free to use
+// any other.
+const (
+	CodeNoHandler = "no_handler" // no executor that took the work serves the type
+	CodePanic     = "panic"
+	CodeTimeout   = "timeout"      // the lease ended first
+	CodeSnapshot  = "bad_snapshot" // the entity in the work cannot be read
+	CodeBadChange = "bad_change"   // the handler's change does not fit the entity
+)
+
+// attempt takes one work message to its end: run, report, acknowledge.
+func (e *executor) attempt(ctx context.Context, m bus.WorkItem, received time.Time) {
+	e.stats.Received.Add(1)
+	e.stats.InFlight.Add(1)
+	defer e.stats.InFlight.Add(-1)
+	var w op.Work
+	if err := decodeWork(m.Data, &w); err != nil {
+		e.stats.Garbage.Add(1)
+		e.metrics.Dropped.WithLabelValues("unreadable").Inc()
+		e.log.Warn("work that cannot be read is dropped", "subject", m.Subject, "error", err)
+		m.Ack()
+		return
+	}
+	if m.Delivered > 1 && e.superseded(ctx, &w) {
+		e.stats.Superseded.Add(1)
+		e.metrics.Dropped.WithLabelValues("lease_over").Inc()
+		m.Ack()
+		return
+	}
+	select {
+	case e.handlers <- struct{}{}:
+	case <-ctx.Done():
+		e.giveBack(m)
+		return
+	}
+	lease := w.Lease
+	if lease <= 0 {
+		lease = DefaultLease
+	}
+	started := time.Now()
+	change, failure := e.run(ctx, &w, received.Add(lease), m.Touch)
+	took := time.Since(started)
+	e.metrics.HandlerSeconds.WithLabelValues(w.Operation.Type).Observe(took.Seconds())
+
+	data, failed := e.result(&w, change, failure, took)
+	outcome := "succeeded"
+	if failed {
+		outcome = "failed"
+		e.stats.Failed.Add(1)
+	} else {
+		e.stats.Succeeded.Add(1)
+	}
+	switch accepted, answered := e.report(ctx, &w, data, received.Add(lease+reportMargin), m.Touch); {
+	case !answered:
+		outcome = "unreported"
+	case !accepted:
+		outcome = "refused"
+	}
+	e.metrics.Attempts.WithLabelValues(w.Operation.Type, outcome).Inc()
+	// Answered or not, the attempt is over: what comes next is a new grant.
+	// Only a drain that ran out of time leaves the message to another executor.
+	if outcome != "unreported" || ctx.Err() == nil {
+		m.Ack()
+	}
+}
+
+// decodeWork reads a work message and refuses what could not be reported on.
+func decodeWork(data []byte, w *op.Work) error {
+	if err := json.Unmarshal(data, w); err != nil {
+		return err
+	}
+	switch o := &w.Operation; {
+	case w.Type != op.WorkType:
+		return fmt.Errorf("type %.40q is not %s", w.Type, op.WorkType)
+	case !op.Token(o.ID) || !op.Token(o.Target) || o.Type == "":
+		return errors.New("an operation without id, target or type")
+	case w.Attempt < 1 || w.Partition < 0:
+		return fmt.Errorf("attempt %d of partition %d", w.Attempt, w.Partition)
+	}
+	return nil
+}
+
+// superseded asks the record whether a redelivered attempt is over. It saves
+// work and decides nothing: when in doubt the attempt runs, and the resolver
+// refuses its result. A clock is never asked.
+func (e *executor) superseded(ctx context.Context, w *op.Work) bool {
+	data, found, err := e.bus.Record(ctx, w.Operation.ID)
+	if err != nil || !found {
+		return false
+	}
+	var r struct {
+		Status  op.Status `json:"status"`
+		Attempt int       `json:"attempt"`
+	}
+	if json.Unmarshal(data, &r) != nil || r.Attempt < w.Attempt {
+		return false // the record lags behind the grant
+	}
+	return r.Attempt > w.Attempt || r.Status != op.Executing
+}
+
+// result encodes what is reported, and says whether it is a failure. A change
+// that cannot be encoded is one.
+func (e *executor) result(w *op.Work, c *entity.Change, f *op.Failure, took time.Duration) (data []byte, failed bool) {
+	r := op.Result{
+		Type: op.ResultType, OpID: w.Operation.ID, Target: w.Operation.Target, Attempt: w.Attempt,
+		Executor: e.cfg.Name, Duration: took, Failure: f,
+	}
+	if f == nil {
+		raw, err := op.Marshal(c)
+		if err != nil {
+			r.Failure = &op.Failure{Code: CodeBadChange, Message: "the change cannot be encoded: " + err.Error(), Terminal: true}
+		}
+		r.Change = raw
+	}
+	data, err := op.Marshal(&r)
+	if err != nil { // the change is not JSON where it claims to be
+		r.Change = nil
+		r.Failure = &op.Failure{Code: CodeBadChange, Message: "the change cannot be encoded: " + err.Error(), Terminal: true}
+		data, _ = op.Marshal(&r) // strings and numbers alone: always encodable
+	}
+	return data, r.Failure != nil
+}

@@ -1,0 +1,208 @@
+package executor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/hierarchy-bus/hierarchy/internal/bus"
+	"github.com/hierarchy-bus/hierarchy/internal/entity"
+	"github.com/hierarchy-bus/hierarchy/internal/metrics"
+	"github.com/hierarchy-bus/hierarchy/pkg/op"
+)
+
+// Defaults of [Config].
+const (
+	DefaultConcurrency  = 64
+	DefaultDrainTimeout = 10 * time.Second
+	DefaultLease        = 30 * time.Second // of work that does not say
+)
+
+// reportsPerHandler is how many reports may wait for their commit for each
+// handler that may run. A report waits for a commit and costs no processor, so it
+// must not keep a handler from starting: rate = reports in flight / latency of a
+// commit.
+const reportsPerHandler = 16
+
+// Handler computes the effect of one attempt of a custom type. It may be called
+// more than once for one operation, also at the same time in two processes;
+// [Task.Key] names the attempt for idempotency outside the entity store.
+//
+// ctx ends with the attempt's lease. The change applies to the snapshot in the
+// task: a Base of 0 is filled in. A nil change succeeds without changing a
+// field. An error is retried unless it is, or wraps, an [op.Failure] that is
+// Terminal.
+type Handler func(ctx context.Context, t *Task) (*entity.Change, error)
+
+// Task is one attempt as its handler sees it. The handler must not keep it.
+type Task struct {
+	Operation *op.Operation
+	Entity    *entity.Entity // the snapshot to work on; nil: there is no such entity
+	Attempt   int            // from 1
+	CausedBy  string         // follow-ups: the operation that caused this one
+}
+
+// Key names the attempt: the operation's id and the attempt's number.
+func (t *Task) Key() string { return fmt.Sprintf("%s-%d", t.Operation.ID, t.Attempt) }
+
+// Config is what an executor needs. Bus and Name are required.
+type Config struct {
+	Bus    *bus.Bus
+	Name   string // of this process, for records and logs
+	Logger *slog.Logger
+
+	// Concurrency bounds the handlers that run at once; 0 means
+	// DefaultConcurrency.
+	Concurrency int
+	// DrainTimeout bounds how long attempts that run when ctx ends may go on,
+	// their reports included; 0 means DefaultDrainTimeout.
+	DrainTimeout time.Duration
+	// Handlers serve custom types by name. A built-in type cannot be replaced.
+	Handlers map[string]Handler
+	// Ready is told when work is being fetched, and when it no longer is. It
+	// may be nil.
+	Ready func(bool)
+	// Metrics are for a scrape; nil counts for nobody.
+	Metrics *metrics.Executor
+	// Stats, if set, is counted into; otherwise the executor has its own.
+	Stats *Stats
+	// Before is for fault injection in tests and demonstrations only: it runs
+	// before the attempt, and its error becomes the attempt's failure. It may
+	// panic, and it may block for as long as it likes.
+	Before func(op.Work) error
+}
+
+func (c *Config) defaults() error {
+	if c.Bus == nil || c.Name == "" {
+		return errors.New("executor: a bus and a name are required")
+	}
+	builtin := op.BuiltinTypes()
+	for name := range c.Handlers {
+		if _, taken := builtin[name]; taken {
+			return fmt.Errorf("executor: the built-in type %s cannot be replaced", name)
+		}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Concurrency <= 0 {
+		c.Concurrency = DefaultConcurrency
+	}
+	if c.DrainTimeout <= 0 {
+		c.DrainTimeout = DefaultDrainTimeout
+	}
+	if c.Ready == nil {
+		c.Ready = func(bool) {}
+	}
+	if c.Stats == nil {
+		c.Stats = new(Stats)
+	}
+	if c.Metrics == nil {
+		var nobody *metrics.Registry
+		c.Metrics = nobody.Executor()
+	}
+	return nil
+}
+
+// Run executes until ctx ends, then stops fetching, finishes what runs within
+// DrainTimeout, hands back what has not started, and returns nil. The error is
+// for a configuration that makes no sense or a queue that cannot be read.
+func Run(ctx context.Context, cfg Config) error {
+	if err := cfg.defaults(); err != nil {
+		return err
+	}
+	e := &executor{
+		cfg: cfg, bus: cfg.Bus, log: cfg.Logger.With("executor", cfg.Name), stats: cfg.Stats, metrics: cfg.Metrics,
+		builtin: op.BuiltinTypes(), handlers: make(chan struct{}, cfg.Concurrency),
+	}
+	cfg.Metrics.Capacity.Add(float64(cfg.Concurrency))
+	defer cfg.Metrics.Capacity.Sub(float64(cfg.Concurrency))
+	feed, err := cfg.Bus.Work(ctx, cfg.Concurrency*reportsPerHandler)
+	if err != nil {
+		return fmt.Errorf("executor: read work: %w", err)
+	}
+	// What runs when ctx ends goes on: only the drain's end stops it.
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	cfg.Ready(true)
+	e.serve(ctx, running, feed.C())
+	cfg.Ready(false)
+	e.drain(stop)
+	if err := feed.Err(); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("executor: read work: %w", err)
+	}
+	return nil
+}
+
+type executor struct {
+	cfg      Config
+	bus      *bus.Bus
+	log      *slog.Logger
+	stats    *Stats
+	metrics  *metrics.Executor
+	builtin  op.Types
+	handlers chan struct{} // a slot for each handler that may run
+	wg       sync.WaitGroup
+}
+
+// serve starts an attempt for each item until ctx or the feed ends. The feed
+// bounds how many are in flight.
+func (e *executor) serve(ctx, running context.Context, work <-chan bus.WorkItem) {
+	for {
+		select {
+		case <-ctx.Done():
+			e.handBack(work)
+			return
+		case m, ok := <-work:
+			if !ok {
+				return
+			}
+			received := time.Now()
+			e.wg.Go(func() { e.attempt(running, m, received) })
+		}
+	}
+}
+
+// handBack returns work that was fetched and not started, so that another
+// executor has it at once instead of after the server's patience.
+func (e *executor) handBack(work <-chan bus.WorkItem) {
+	for {
+		select {
+		case m, ok := <-work:
+			if !ok {
+				return
+			}
+			e.giveBack(m)
+		default:
+			return
+		}
+	}
+}
+
+func (e *executor) giveBack(m bus.WorkItem) {
+	m.Nak(0)
+	e.stats.HandedBack.Add(1)
+	e.metrics.Dropped.WithLabelValues("shutdown").Inc()
+}
+
+// drain waits for what runs, and calls stop when the time for that is over.
+func (e *executor) drain(stop context.CancelFunc) {
+	done := make(chan struct{})
+	go func() {
+		e.wg.Wait()
+		close(done)
+	}()
+	t := time.NewTimer(e.cfg.DrainTimeout)
+	defer t.Stop()
+	select {
+	case <-done:
+		return
+	case <-t.C:
+	}
+	e.log.Warn("attempts were left unfinished; their leases will run out", "attempts", e.stats.InFlight.Load())
+	stop()
+	<-done
+}

@@ -1,0 +1,181 @@
+package executor
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hierarchy-bus/hierarchy/internal/bus"
+	"github.com/hierarchy-bus/hierarchy/internal/entity"
+)
+
+// The report of an attempt that nobody answers is given up half a minute after
+// its lease, and its work is not left in the queue: a new grant brings new work.
+func TestDeadOwner(t *testing.T) {
+	bubble(t, func(t *testing.T, b *bus.Bus) {
+		r := start(t, Config{Bus: b})
+		w := work("a")
+		w.Lease = 10 * time.Second
+		offer(t, b, w)
+		began := time.Now()
+		time.Sleep(39 * time.Second)
+		if r.stats.Unanswered.Load() != 0 || left(t, b) != 1 {
+			t.Errorf("given up too early: %+v", r.stats.Read())
+		}
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		if r.stats.Unanswered.Load() != 1 || left(t, b) != 0 {
+			t.Errorf("after %s: %+v, %d left", time.Since(began), r.stats.Read(), left(t, b))
+		}
+		if n := r.stats.Repeats.Load(); n < 20 || n > 120 {
+			t.Errorf("%d repeats: the pause neither grows nor stays bounded", n)
+		}
+		r.end()
+	})
+}
+
+// The lease ends the attempt, whether or not the handler minds its context, and
+// a handler that does not mind keeps its slot until it is really done.
+func TestLease(t *testing.T) {
+	bubble(t, func(t *testing.T, b *bus.Bus) {
+		got := owner(t, b, 1, accept)
+		release := make(chan struct{})
+		r := start(t, Config{Bus: b, Handlers: map[string]Handler{
+			"greet": func(ctx context.Context, k *Task) (*entity.Change, error) {
+				if k.Operation.ID == "stubborn" {
+					<-release
+					return nil, nil
+				}
+				<-ctx.Done()
+				return nil, ctx.Err()
+			},
+		}})
+		began := time.Now()
+		for _, id := range []string{"polite", "stubborn"} {
+			w := custom(id)
+			w.Lease = 7 * time.Second
+			offer(t, b, w)
+		}
+		for range 2 {
+			f := take(t, got).Failure
+			if f == nil || f.Terminal {
+				t.Errorf("%+v", f)
+			}
+			if took := time.Since(began); took < 7*time.Second || took > 8*time.Second {
+				t.Errorf("reported after %s", took)
+			}
+		}
+		synctest.Wait()
+		if n := r.stats.Running.Load(); n != 1 {
+			t.Errorf("%d handlers hold a slot", n)
+		}
+		close(release)
+		synctest.Wait()
+		if n := r.stats.Running.Load(); n != 0 {
+			t.Errorf("%d handlers hold a slot", n)
+		}
+		r.end()
+	})
+}
+
+// A lease longer than the queue's patience does not bring the work to somebody
+// else while its handler runs.
+func TestLongHandlerKeepsItsWork(t *testing.T) {
+	bubble(t, func(t *testing.T, b *bus.Bus) {
+		got := owner(t, b, 1, accept)
+		r := start(t, Config{Bus: b, Handlers: map[string]Handler{
+			"greet": func(context.Context, *Task) (*entity.Change, error) {
+				time.Sleep(3 * time.Minute)
+				return nil, nil
+			},
+		}})
+		w := custom("a")
+		w.Lease = 5 * time.Minute
+		offer(t, b, w)
+		time.Sleep(4 * time.Minute)
+		synctest.Wait()
+		if len(got) != 1 || r.stats.Received.Load() != 1 {
+			t.Errorf("%d reports, received %d times", len(got), r.stats.Received.Load())
+		}
+		r.end()
+	})
+}
+
+// At the end of its context an executor takes nothing more, finishes what runs
+// and reports it.
+func TestDrain(t *testing.T) {
+	bubble(t, func(t *testing.T, b *bus.Bus) {
+		got := owner(t, b, 1, accept)
+		began, release := make(chan struct{}, 9), make(chan struct{})
+		handlers := map[string]Handler{"greet": func(ctx context.Context, _ *Task) (*entity.Change, error) {
+			began <- struct{}{}
+			<-release
+			return nil, ctx.Err()
+		}}
+		r := start(t, Config{Bus: b, Handlers: handlers, DrainTimeout: time.Minute})
+		offer(t, b, custom("running"))
+		take(t, began)
+		r.stop()
+		synctest.Wait()
+		if on := take(t, r.ready); on {
+			t.Error("still ready")
+		}
+		offer(t, b, custom("late"))
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if len(began) > 0 || len(r.done) > 0 {
+			t.Error("took work while draining, or did not wait")
+		}
+		close(release)
+		r.end()
+		if res := take(t, got); res.OpID != "running" || res.Failure != nil {
+			t.Errorf("%+v", res)
+		}
+		next := start(t, Config{Bus: b, Handlers: handlers})
+		if res := take(t, got); res.OpID != "late" {
+			t.Errorf("%+v", res)
+		}
+		next.end()
+	})
+}
+
+// What is not done when the drain's time is over is left to the lease, and to
+// another executor.
+func TestDrainTimeout(t *testing.T) {
+	bubble(t, func(t *testing.T, b *bus.Bus) {
+		release := make(chan struct{})
+		began := make(chan struct{})
+		r := start(t, Config{Bus: b, DrainTimeout: 5 * time.Second, Handlers: map[string]Handler{
+			"greet": func(context.Context, *Task) (*entity.Change, error) { close(began); <-release; return nil, nil },
+		}})
+		offer(t, b, custom("a"))
+		take(t, began)
+		at := time.Now()
+		r.end()
+		if took := time.Since(at); took != 5*time.Second {
+			t.Errorf("drained for %s", took)
+		}
+		if n := left(t, b); n != 1 {
+			t.Errorf("%d items left: unfinished work was acknowledged", n)
+		}
+		close(release)
+	})
+}
+
+// A wrong clock changes nothing: the lease counts from the receipt.
+func TestLeaseLongPast(t *testing.T) {
+	bubble(t, func(t *testing.T, b *bus.Bus) {
+		got := owner(t, b, 1, accept)
+		r := start(t, Config{Bus: b, Handlers: map[string]Handler{
+			"greet": func(ctx context.Context, _ *Task) (*entity.Change, error) { return nil, ctx.Err() },
+		}})
+		w := custom("a")
+		w.LeaseEnds = time.Now().Add(-time.Hour)
+		offer(t, b, w)
+		if res := take(t, got); res.Failure != nil {
+			t.Errorf("%+v", res.Failure)
+		}
+		r.end()
+	})
+}

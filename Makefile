@@ -47,8 +47,8 @@ test: ## All tests with the race detector, never cached; PKG=./internal/arbiter 
 	go test $(RACE) -count=1 -timeout 8m $(ARGS) $(PKG)
 
 .PHONY: lint
-lint: ## Linters; the version is pinned in tools/go.mod
-	$(TOOL) golangci-lint run
+lint: ## Linters; the version is pinned in tools/go.mod; ARGS=--fix repairs what can be repaired
+	$(TOOL) golangci-lint run $(ARGS)
 
 .PHONY: fmt
 fmt: ## Format everything

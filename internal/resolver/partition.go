@@ -37,7 +37,7 @@ type partition struct {
 	machine *arbiter.Machine
 	heads   *heads
 	emitter *emission
-	policy  chan arbiter.Input
+	board   *board
 	kin     chan arbiter.Input
 	results chan report
 
@@ -93,7 +93,6 @@ func (p *partition) run(ctx context.Context) error {
 	emitCtx, stopEmission := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopEmission()
 	go func() { emitted <- p.emitter.run(emitCtx) }()
-	go p.watchPolicy(feedCtx)
 
 	err = p.loop(ctx, feed, emitted)
 	close(p.emitter.queue)
@@ -115,6 +114,11 @@ func (p *partition) loop(ctx context.Context, feed *bus.IntakeFeed, emitted <-ch
 		var g gathered
 		g.cursor = p.cursor
 		setTimer(timer, p.machine)
+		policy, news := p.board.newer(p.machine.Policy().Revision)
+		if policy != nil {
+			g.add(arbiter.Input{Policy: policy}, 512)
+			timer.Reset(0) // nothing to wait for
+		}
 		select {
 		case <-ctx.Done():
 			return nil
@@ -129,8 +133,7 @@ func (p *partition) loop(ctx context.Context, feed *bus.IntakeFeed, emitted <-ch
 			g.report(r)
 		case in := <-p.kin:
 			g.add(in, 64)
-		case in := <-p.policy:
-			g.add(in, 512)
+		case <-news:
 		case <-timer.C:
 		}
 		p.gather(&g, feed)
@@ -150,9 +153,6 @@ func (p *partition) gather(g *gathered, feed *bus.IntakeFeed) {
 			continue
 		case in := <-p.kin:
 			g.add(in, 64)
-			continue
-		case in := <-p.policy:
-			g.add(in, 512)
 			continue
 		default:
 		}

@@ -1,36 +1,46 @@
 package resolver
 
 import (
-	"context"
-	"time"
+	"log/slog"
+	"sync"
 
 	"github.com/hierarchy-bus/hierarchy/internal/arbiter"
 )
 
-// watchPolicy hands every new revision of the policy to the machine as an input.
-// A policy that cannot be read is refused; the one in force stays.
-func (p *partition) watchPolicy(ctx context.Context) {
-	for ctx.Err() == nil {
-		err := p.bus.WatchPolicy(ctx, func(data []byte, rev uint64) { p.offerPolicy(ctx, data, rev) })
-		if ctx.Err() != nil {
-			return
-		}
-		p.log.Warn("policy watch ended and is started again", "error", err)
-		select {
-		case <-ctx.Done():
-		case <-time.After(time.Second):
-		}
-	}
+// board shows the current policy to the partitions of the process. One watch
+// serves them all.
+type board struct {
+	log *slog.Logger
+
+	mu      sync.Mutex
+	policy  *arbiter.Policy
+	changed chan struct{} // closed when another policy is put up
 }
 
-func (p *partition) offerPolicy(ctx context.Context, data []byte, rev uint64) {
+func newBoard(log *slog.Logger) *board { return &board{log: log, changed: make(chan struct{})} }
+
+// put takes a revision of the policy. One that cannot be read is refused and the
+// one in force stays.
+func (b *board) put(data []byte, rev uint64) {
 	policy, err := arbiter.ParsePolicy(data, rev)
 	if err != nil {
-		p.log.Warn("policy refused", "revision", rev, "error", err)
+		b.log.Warn("policy refused", "revision", rev, "error", err)
 		return
 	}
-	select {
-	case p.policy <- arbiter.Input{Policy: &policy}:
-	case <-ctx.Done():
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.policy = &policy
+	close(b.changed)
+	b.changed = make(chan struct{})
+}
+
+// newer returns the policy on the board when it is newer than revision, and a
+// channel that is closed when the next one is put up.
+func (b *board) newer(revision uint64) (*arbiter.Policy, <-chan struct{}) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.policy == nil || b.policy.Revision <= revision {
+		return nil, b.changed
 	}
+	return b.policy, b.changed
 }

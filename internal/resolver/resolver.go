@@ -54,15 +54,22 @@ var errDeposed = errors.New("resolver: deposed: another resolver has taken the p
 
 // Run serves the partitions that fall to this resolver until ctx ends; then it
 // finishes what is being committed, emits it, and gives its lease back. It
-// returns nil after a clean end, and an error only when it could not join.
+// returns nil after a clean end, and an error only when it could not begin.
 func Run(ctx context.Context, cfg Config) error {
 	cfg.defaults()
+	log := cfg.Logger.With("resolver", cfg.Name)
+	board := newBoard(log)
+	watch, stop := context.WithCancel(ctx)
+	defer stop()
+	if err := cfg.Bus.WatchPolicy(watch, board.put); err != nil {
+		return fmt.Errorf("resolver: read the policy: %w", err)
+	}
 	member, err := cfg.Bus.Join(ctx, cfg.Name, cfg.LeaseTTL)
 	if err != nil {
 		return fmt.Errorf("resolver: join: %w", err)
 	}
 	s := &supervisor{
-		cfg: cfg, ctx: ctx, log: cfg.Logger.With("resolver", cfg.Name), member: member,
+		cfg: cfg, ctx: ctx, log: log, member: member, board: board,
 		kinship: newKinship(cfg.Bus), owned: map[int]*served{},
 	}
 	s.run(ctx)
@@ -81,6 +88,7 @@ type supervisor struct {
 	log     *slog.Logger
 	member  *bus.Membership
 	kinship *kinship
+	board   *board
 	wg      sync.WaitGroup
 
 	mu    sync.Mutex
@@ -170,7 +178,7 @@ func (s *supervisor) serve(ctx context.Context, p int, v *served) {
 }
 
 func (s *supervisor) own(ctx context.Context, id int, v *served, log *slog.Logger) error {
-	p := &partition{id: id, cfg: &s.cfg, bus: s.cfg.Bus, log: log, kinship: s.kinship}
+	p := &partition{id: id, cfg: &s.cfg, bus: s.cfg.Bus, log: log, kinship: s.kinship, board: s.board}
 	if err := p.takeOver(ctx); err != nil {
 		return err
 	}

@@ -61,7 +61,6 @@ func (p *partition) load(ctx context.Context) error {
 	p.heads = newHeads(p.bus)
 	p.changes = map[int]applied{}
 	p.decisions = map[string]uint64{}
-	p.policy = make(chan arbiter.Input, 1)
 	p.kin = make(chan arbiter.Input, 256)
 	p.results = make(chan report, 1024)
 	p.machine = arbiter.New(p.id)

@@ -24,10 +24,11 @@ type FollowParams struct {
 	AddChild    string `json:"add_child,omitempty"`
 	ChildRoot   string `json:"child_root,omitempty"` // the root that the added child took; it is told when that is not the target's
 	RemoveChild string `json:"remove_child,omitempty"`
-	Root        string `json:"root,omitempty"`  // the new root of the target; cascades to its children
-	Via         string `json:"via,omitempty"`   // the parent that Root comes from; ignored when the target has another by now
-	Hops        int    `json:"hops,omitempty"`  // levels that Root has come down
-	Leave       string `json:"leave,omitempty"` // the parent that cannot take the target; it becomes a root again
+	Root        string `json:"root,omitempty"`         // the new root of the target; cascades to its children
+	Via         string `json:"via,omitempty"`          // the parent that Root comes from; ignored when the target has another by now
+	ViaRevision uint64 `json:"via_revision,omitempty"` // at which that parent said so
+	Hops        int    `json:"hops,omitempty"`         // levels that Root has come down
+	Leave       string `json:"leave,omitempty"`        // the parent that cannot take the target; it becomes a root again
 	Version     bool   `json:"version,omitempty"`
 	Note        string `json:"note,omitempty"`
 }

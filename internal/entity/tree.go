@@ -24,7 +24,7 @@ func (c *Change) orphan(self string) {
 func (c *Change) cascade(e *Entity, root string, hops int) {
 	for _, child := range e.Children {
 		f := c.follow(child)
-		f.Root, f.Via, f.Hops = root, e.ID, hops+1
+		f.Root, f.Via, f.ViaRevision, f.Hops = root, e.ID, c.Base+1, hops+1
 	}
 }
 
@@ -144,7 +144,11 @@ func (c *computation) followUp() *op.Failure {
 		c.change.Kind, c.change.RemoveChild = Modified, p.RemoveChild
 		done = append(done, "Removed child "+p.RemoveChild)
 	}
-	if root := c.newRoot(p); root != "" {
+	root, f := c.newRoot(p)
+	if f != nil {
+		return f
+	}
+	if root != "" {
 		c.change.Kind, c.change.Root = Modified, &root
 		done = append(done, "Root is "+root)
 		c.change.cascade(c.e, root, p.Hops)
@@ -162,6 +166,8 @@ func (c *computation) followUp() *op.Failure {
 	if p.Leave != "" && p.Leave == c.e.ParentID {
 		c.change.Kind, c.change.Version = Detached, true
 		c.change.orphan(c.e.ID)
+		// It may have come back in the meantime, and that parent may know it.
+		c.change.follow(p.Leave).RemoveChild = c.e.ID
 		c.change.cascade(c.e, c.e.ID, 0)
 		done = append(done, "Detached from "+p.Leave+", which could not take it")
 	}
@@ -187,12 +193,25 @@ func (c *computation) bereave(p FollowParams) {
 }
 
 // newRoot is the root that a follow-up gives the target, "" for none. A word from
-// a parent that is not the parent any more is void.
-func (c *computation) newRoot(p FollowParams) string {
-	if p.Root == "" || p.Root == c.e.RootID || p.Hops > maxHops || p.Via != c.e.ParentID || c.e.Root() {
-		return ""
+// a parent that is not the parent any more is void. The word may also be older
+// than what the parent says by now, when the target left and came back in
+// between; then the parent's head counts.
+func (c *computation) newRoot(p FollowParams) (string, *op.Failure) {
+	if p.Root == "" || p.Hops > maxHops || p.Via != c.e.ParentID || c.e.Root() {
+		return "", nil
 	}
-	return p.Root
+	root := p.Root
+	parent, f := c.peek(p.Via)
+	if f != nil {
+		return "", f
+	}
+	if parent != nil && parent.Revision >= p.ViaRevision {
+		root = parent.RootID
+	}
+	if root == c.e.RootID {
+		return "", nil
+	}
+	return root, nil
 }
 
 // take adds a child, or sends it back where it lies above the target by now or
@@ -216,9 +235,15 @@ func (c *computation) take(p FollowParams) (note string, f *op.Failure) {
 	if c.change.Root != nil {
 		root = *c.change.Root
 	}
-	if p.ChildRoot != "" && p.ChildRoot != root {
+	// What the child took for its root may be old, and what it was told since
+	// may be older.
+	child, f := c.peek(p.AddChild)
+	if f != nil {
+		return "", f
+	}
+	if p.ChildRoot != "" && p.ChildRoot != root || child != nil && child.ParentID == c.e.ID && child.RootID != root {
 		f := c.change.follow(p.AddChild)
-		f.Root, f.Via, f.Hops = root, c.e.ID, p.Hops+1
+		f.Root, f.Via, f.ViaRevision, f.Hops = root, c.e.ID, c.change.Base+1, p.Hops+1
 	}
 	return note, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -30,6 +31,7 @@ type world struct {
 	ops    int
 	// bytes holds every version as it was when it was made.
 	bytes map[string][][]byte
+	log   []string // what was committed, for whoever has to find out why
 }
 
 func newWorld(tb tb) *world {
@@ -80,6 +82,7 @@ func (w *world) commit(o *op.Operation, c *entity.Change) *entity.Entity {
 	if before == nil || after.Version != before.Version {
 		w.bytes[o.Target] = append(w.bytes[o.Target], encode(w.tb, after))
 	}
+	w.log = append(w.log, fmt.Sprintf("%s %s %s %s => %s", o.ID, o.Type, o.Target, o.Params, encode(w.tb, c)))
 	for i, f := range c.Follow {
 		next, err := f.Operation(o.ID, i)
 		if err != nil {
@@ -137,23 +140,28 @@ func (w *world) checkTrees() {
 	for id, e := range w.heads {
 		for _, child := range e.Children {
 			if c := w.heads[child]; c == nil || c.ParentID != id {
-				w.tb.Fatalf("%s has the child %s, which says otherwise", id, child)
+				w.broken("%s has the child %s, which says otherwise", id, child)
 			}
 		}
 		if p := w.heads[e.ParentID]; e.ParentID != "" && (p == nil || p.Deleted || !slices.Contains(p.Children, id)) {
-			w.tb.Fatalf("%s has the parent %s, which says otherwise", id, e.ParentID)
+			w.broken("%s has the parent %s, which says otherwise", id, e.ParentID)
 		}
 		root := e
 		for steps := 0; root.ParentID != ""; steps++ {
 			if steps > len(w.heads) {
-				w.tb.Fatalf("%s lies in a cycle", id)
+				w.broken("%s lies in a cycle", id)
 			}
 			root = w.heads[root.ParentID]
 		}
 		if e.RootID != root.ID {
-			w.tb.Fatalf("%s has the root %s instead of %s", id, e.RootID, root.ID)
+			w.broken("%s has the root %s instead of %s", id, e.RootID, root.ID)
 		}
 	}
+}
+
+func (w *world) broken(format string, args ...any) {
+	w.tb.Helper()
+	w.tb.Fatalf("%s\n%s", fmt.Sprintf(format, args...), strings.Join(w.log, "\n"))
 }
 
 // checkHistory asks that every version still has its bytes, and that folding to

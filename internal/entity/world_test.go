@@ -77,6 +77,9 @@ func (w *world) commit(o *op.Operation, c *entity.Change) *entity.Entity {
 	if err := w.lines[o.Target].Add(c, o.ID, w.now); err != nil {
 		w.tb.Fatalf("timeline: %v", err)
 	}
+	if by := after.AppendJSON(nil); !bytes.Equal(by, encode(w.tb, after)) {
+		w.tb.Fatalf("AppendJSON writes\n%s instead of\n%s", by, encode(w.tb, after))
+	}
 	// The head goes through JSON, as a head in a view does.
 	w.heads[o.Target] = throughJSON(w.tb, after)
 	if before == nil || after.Version != before.Version {

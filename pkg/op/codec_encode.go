@@ -24,31 +24,31 @@ func AppendOperation(dst []byte, o *Operation) ([]byte, error) {
 	}
 	dst = append(dst, '{')
 	if o.ID != "" {
-		dst = append(appendString(append(dst, `"op_id":`...), o.ID), ',')
+		dst = append(AppendString(append(dst, `"op_id":`...), o.ID), ',')
 	}
-	dst = appendString(append(dst, `"op_type":`...), o.Type)
-	dst = appendString(append(dst, `,"target_entity_id":`...), o.Target)
+	dst = AppendString(append(dst, `"op_type":`...), o.Type)
+	dst = AppendString(append(dst, `,"target_entity_id":`...), o.Target)
 	if len(o.Params) > 0 {
 		dst = append(append(dst, `,"params":`...), o.Params...)
 	}
 	dst = strconv.AppendInt(append(dst, `,"priority":`...), int64(o.Priority), 10)
 	if o.Parent != "" {
-		dst = appendString(append(dst, `,"parent_op_id":`...), o.Parent)
+		dst = AppendString(append(dst, `,"parent_op_id":`...), o.Parent)
 	}
 	if o.Source != "" {
-		dst = appendString(append(dst, `,"source_entity_id":`...), o.Source)
+		dst = AppendString(append(dst, `,"source_entity_id":`...), o.Source)
 	}
 	if o.MaxRetries != nil {
 		dst = strconv.AppendInt(append(dst, `,"max_retries":`...), int64(*o.MaxRetries), 10)
 	}
 	if o.OnConflict != "" {
-		dst = appendString(append(dst, `,"on_conflict":`...), string(o.OnConflict))
+		dst = AppendString(append(dst, `,"on_conflict":`...), string(o.OnConflict))
 	}
 	if o.Preemptible {
 		dst = append(dst, `,"preemptible":true`...)
 	}
 	if o.Deadline != nil {
-		dst = appendString(append(dst, `,"deadline":`...), o.Deadline.String())
+		dst = AppendString(append(dst, `,"deadline":`...), o.Deadline.String())
 	}
 	if o.ExpectedVersion != nil {
 		dst = strconv.AppendInt(append(dst, `,"expected_version":`...), *o.ExpectedVersion, 10)
@@ -57,7 +57,7 @@ func AppendOperation(dst []byte, o *Operation) ([]byte, error) {
 		dst = append(append(dst, `,"created_at":`...), o.CreatedAt...)
 	}
 	if o.Submitter != "" {
-		dst = appendString(append(dst, `,"submitter":`...), o.Submitter)
+		dst = AppendString(append(dst, `,"submitter":`...), o.Submitter)
 	}
 	dst = appendLabels(dst, o.Labels)
 	return append(dst, '}'), nil
@@ -72,8 +72,8 @@ func appendLabels(dst []byte, labels map[string]string) []byte {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst = append(appendString(dst, k), ':')
-		dst = appendString(dst, labels[k])
+		dst = append(AppendString(dst, k), ':')
+		dst = AppendString(dst, labels[k])
 	}
 	return append(dst, '}')
 }
@@ -100,9 +100,9 @@ func Marshal(v any) ([]byte, error) {
 
 const hexDigits = "0123456789abcdef"
 
-// appendString quotes s the way encoding/json does without HTML escaping. What
+// AppendString appends s quoted, the way encoding/json does without HTML escaping. What
 // is not UTF-8 becomes U+FFFD.
-func appendString(dst []byte, s string) []byte {
+func AppendString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
 	start := 0
 	for i := 0; i < len(s); {

@@ -143,6 +143,19 @@ func (w *Watch) Open() []string {
 	return slices.Sorted(maps.Keys(w.open))
 }
 
+// Reasons counts the operations that did not succeed by reason.
+func (w *Watch) Reasons() map[string]int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := map[string]int{}
+	for _, e := range w.ends {
+		if e.Status != op.Succeeded {
+			n[string(e.Reason)]++
+		}
+	}
+	return n
+}
+
 // Wait returns when every expected operation has ended. It returns the error of
 // ctx when that ends first, and another one when the system cannot be asked.
 func (w *Watch) Wait(ctx context.Context) error {

@@ -1,0 +1,35 @@
+// Command hierarchy is the whole system in one process (demo, dev) and the
+// operator's command line: it submits operations, follows them, explains what
+// became of them and checks the history.
+//
+// Data goes to stdout and everything else to stderr. The exit code says what
+// became of an operation: see exit.go, or `hierarchy --help`.
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// version is set by the linker.
+var version = "dev"
+
+func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+
+// run runs one command line and returns its exit code. The first signal asks it
+// to finish, a second one ends the process at once.
+func run(args []string, in io.Reader, out, errs io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // back to the default, which is to die
+	a := &app{in: in, out: out, errs: errs}
+	cmd := a.root()
+	cmd.SetArgs(args)
+	cmd.SetIn(in)
+	cmd.SetOut(out)
+	cmd.SetErr(errs)
+	return a.exit(ctx, cmd.ExecuteContext(ctx))
+}

@@ -113,7 +113,7 @@ type Observer struct {
 	Steps, UnreadableSteps                                  prometheus.Counter
 	JournalSeq, Lag                                         prometheus.Gauge
 	StreamMessages, StreamBytes                             *prometheus.GaugeVec
-	Resolvers                                               prometheus.Gauge
+	WorkPending, WorkUnacked, Resolvers                     prometheus.Gauge
 	Health                                                  *prometheus.GaugeVec
 }
 
@@ -157,6 +157,8 @@ func newObserver(b builder) *Observer {
 		Lag:                  b.gauge("ops_observer_lag_seconds"),
 		StreamMessages:       b.gauges("ops_stream_messages"),
 		StreamBytes:          b.gauges("ops_stream_bytes"),
+		WorkPending:          b.gauge("ops_work_pending_messages"),
+		WorkUnacked:          b.gauge("ops_work_unacked_messages"),
 		Resolvers:            b.gauge("ops_resolvers"),
 		Health:               b.gauges("ops_health_status"),
 	}

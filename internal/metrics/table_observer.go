@@ -41,6 +41,8 @@ var observerTable = []Metric{
 	row(RoleObserver, Gauge, "ops_observer_lag_seconds", "Age of the last journal message when it was read."),
 	row(RoleObserver, Gauge, "ops_stream_messages", "Messages stored in a stream.", "stream"),
 	row(RoleObserver, Gauge, "ops_stream_bytes", "Bytes stored in a stream.", "stream"),
+	row(RoleObserver, Gauge, "ops_work_pending_messages", "Granted attempts that no executor has fetched."),
+	row(RoleObserver, Gauge, "ops_work_unacked_messages", "Granted attempts that executors have fetched and not done with."),
 	row(RoleObserver, Gauge, "ops_resolvers", "Resolvers alive by their leases."),
 	row(RoleObserver, Gauge, "ops_health_status", "One for the status in force: healthy, degraded or failed.", "status"),
 }

@@ -96,7 +96,7 @@ const recentSteps = 1 << 16
 
 // Auditor folds one history. It is not safe for concurrent use. Its memory grows
 // with the open operations and the entities; an operation that ended costs about
-// a hundred bytes.
+// a few hundred bytes.
 type Auditor struct {
 	opts       Options
 	report     Report

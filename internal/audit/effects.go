@@ -19,9 +19,10 @@ func resultOf(opID string, attempt int) func(in *arbiter.Input) bool {
 	}
 }
 
-// named returns the input of the given index and marks it as answered.
+// named returns the input of the given index and marks it as answered; nil when
+// there is none or when it was answered before.
 func (v *visit) named(index int) *arbiter.Input {
-	if index < 0 || index >= len(v.s.In) {
+	if index < 0 || index >= len(v.s.In) || v.answered[index] {
 		return nil
 	}
 	v.answered[index] = true

@@ -22,6 +22,7 @@ const (
 	LogMisplaced   = "log.misplaced"
 	LogChain       = "log.chain"
 	LogEpoch       = "log.epoch"
+	LogTakeover    = "log.takeover"
 	LogOwner       = "log.owner"
 	LogTime        = "log.time"
 	LogCursor      = "log.cursor"
@@ -114,6 +115,7 @@ var invariants = []Invariant{
 	{LogMisplaced, "An operation is arbitrated by the partition that its target hashes to."},
 	{LogChain, "The steps of a partition are numbered 1, 2, 3 … without a gap."},
 	{LogEpoch, "The epoch never falls, and rises by one with a take-over and only then."},
+	{LogTakeover, "A take-over step only marks the new epoch."},
 	{LogOwner, "One epoch has one owner."},
 	{LogTime, "The instant of a step is never before that of the step before it."},
 	{LogCursor, "The cursor never falls, and a step consumes only what lies between the last cursor and its own."},

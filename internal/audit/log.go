@@ -17,6 +17,7 @@ type visit struct {
 	applied  int    // inputs whose knowledge (policy, ancestors) is in force
 	cursor   int    // inputs before it were all answered
 	answered []bool // by input
+	limit    int    // the largest maximum of a staging area that was in force
 	settled  bool   // everything due at the step's instant came back to staging
 	rulings  map[string]*ruling
 	decided  []*ruling
@@ -49,6 +50,9 @@ func (v *visit) chain() {
 	}
 	if s.Takeover {
 		v.a.report.Takeovers++
+		if len(s.In)+len(s.Out) > 0 {
+			v.bad(LogTakeover, "", "a take-over with %d inputs and %d effects", len(s.In), len(s.Out))
+		}
 	}
 	switch {
 	case s.Owner == "":
@@ -84,7 +88,11 @@ func (v *visit) stepID() {
 
 // inputs checks what the step consumed.
 func (v *visit) inputs() {
-	v.answered = make([]bool, len(v.s.In))
+	for _, t := range v.p.left {
+		v.touch(t)
+	}
+	v.p.left = v.p.left[:0]
+	v.answered, v.limit = make([]bool, len(v.s.In)), v.p.policy.MaxStaged
 	for i := range v.s.In {
 		in := &v.s.In[i]
 		if n := inputFields(in); n != 1 {
@@ -150,6 +158,7 @@ func (v *visit) advance(to int) {
 		switch in := &v.s.In[v.applied]; {
 		case in.Policy != nil:
 			v.p.policy = *in.Policy
+			v.limit = max(v.limit, in.Policy.MaxStaged)
 		case in.Kin != nil:
 			v.learn(in.Kin)
 		}
@@ -170,16 +179,32 @@ func (v *visit) settle() {
 		if !ok {
 			return
 		}
-		if x.o.expires.After(v.s.At) {
-			v.stage(x.o)
+		if !x.o.expires.After(v.s.At) {
+			continue
 		}
+		v.stage(x.o)
+		// It came back in this step, or in one before that was cut short.
+		t := x.o.target
+		t.unsure = t.unsure || v.p.short && !x.at.After(v.p.at)
 	}
 }
+
+// fullStep is a number of effects that no step is cut short below. What is due
+// after that may wait for the next step, so that one fits into one message; the
+// auditor asks for it only after a step with fewer effects.
+const fullStep = 250
+
+// short reports whether the step may have left behind what was due.
+func (v *visit) short() bool { return v.s.Takeover || len(v.s.Out) >= fullStep }
 
 // close checks what has to be true at the end of a step.
 func (v *visit) close() {
 	p, s := v.p, v.s
-	v.settle()
+	v.advance(len(s.In))
+	short := v.short()
+	if !short {
+		v.settle()
+	}
 	for i := range s.In {
 		if !v.answered[i] && answerable(&s.In[i]) {
 			v.bad(LogUnanswered, inputOp(&s.In[i]), "input %d has no effect", i)
@@ -193,11 +218,18 @@ func (v *visit) close() {
 			v.bad(LifeUndone, o.id, "is %s and neither staged nor ended", o.status)
 		}
 	}
-	v.overdue()
-	for _, t := range v.touched {
-		v.undecided(t)
+	if !short {
+		v.overdue()
 	}
-	p.step, p.epoch, p.owner, p.at, p.cursor = s.Number, s.Epoch, s.Owner, s.At, s.Cursor
+	for _, t := range v.touched {
+		v.bound(t)
+		if t.touched, t.doubtful = false, false; short {
+			p.left = append(p.left, t)
+		} else {
+			v.undecided(t)
+		}
+	}
+	p.step, p.epoch, p.owner, p.at, p.cursor, p.short = s.Number, s.Epoch, s.Owner, s.At, s.Cursor, short
 }
 
 // overdue looks at everything whose instant has come.

@@ -22,16 +22,16 @@ func lifeMutants() []mutant {
 		}},
 		{audit.LifeUnasked, nil, "accepted unasked", func(h *history) { h.get(0, 6).Out = []arbiter.Effect{accepted("ghost")} }},
 		{audit.LifeUnasked, nil, "repeated at another place", func(h *history) {
-			h.get(0, 14).Out[1].Repeated.Seq = 99
-			h.get(0, 14).Out = append(h.get(0, 14).Out, arbiter.Effect{Repeated: &arbiter.Repeated{OpID: "a", Place: op.Place{Seq: 12}}})
+			h.get(0, 15).Out[1].Repeated.Seq = 99
+			h.get(0, 15).Out = append(h.get(0, 15).Out, arbiter.Effect{Repeated: &arbiter.Repeated{OpID: "a", Place: op.Place{Seq: 12}}})
 		}},
 		{audit.LifeUnasked, nil, "refused unasked", func(h *history) {
-			h.get(0, 12).Out = append(h.get(0, 12).Out, arbiter.Effect{Refused: &arbiter.Refused{OpID: "d", Target: "e1", Attempt: 2, Input: 7}})
+			h.get(0, 13).Out = append(h.get(0, 13).Out, arbiter.Effect{Refused: &arbiter.Refused{OpID: "d", Target: "e1", Attempt: 2, Input: 7}})
 		}},
-		{audit.LifeAcceptedTwice, nil, "a repetition is accepted", func(h *history) { h.get(0, 14).Out[1] = accepted("a") }},
+		{audit.LifeAcceptedTwice, nil, "a repetition is accepted", func(h *history) { h.get(0, 15).Out[1] = accepted("a") }},
 		{audit.LifeRepeatedUnknown, nil, "a new operation is repeated", func(h *history) {
-			h.get(0, 14).In[1].Submit.Operation.ID = "new"
-			h.get(0, 14).Out[1].Repeated.OpID = "new"
+			h.get(0, 15).In[1].Submit.Operation.ID = "new"
+			h.get(0, 15).Out[1].Repeated.OpID = "new"
 		}},
 		{audit.LifeTarget, nil, "an effect on another target", func(h *history) { h.get(0, 5).Out[0].Failed.Target = "e2" }},
 		{audit.LifeTransition, nil, "pending lapses", alone(func(h *history) {
@@ -40,17 +40,17 @@ func lifeMutants() []mutant {
 		})},
 		{audit.LifeFrom, nil, "rejected from another status", func(h *history) { h.get(0, 8).Out[1].Rejected.From = op.Pending }},
 		{audit.LifeTerminalTwice, []string{audit.LifeAccounting}, "succeeds twice", func(h *history) {
-			h.get(0, 18).Out = append(h.get(0, 18).Out, succeeded("x", "e3", 1, 0))
+			h.get(0, 19).Out = append(h.get(0, 19).Out, succeeded("x", "e3", 1, 0))
 		}},
 		{audit.LifeAccounting, []string{audit.LifeTerminalTwice}, "rejected after its success", func(h *history) {
-			h.get(0, 18).Out = append(h.get(0, 18).Out, rejected("x", "e3", op.Executing, op.MaxRetries))
+			h.get(0, 19).Out = append(h.get(0, 19).Out, rejected("x", "e3", op.Executing, op.MaxRetries))
 		}},
 		{audit.LifeAfterTerminal, nil, "lapses after its success", func(h *history) {
-			h.get(0, 18).Out = append(h.get(0, 18).Out, arbiter.Effect{Lapsed: &arbiter.Lapsed{OpID: "x", Target: "e3", Attempt: 1}})
+			h.get(0, 19).Out = append(h.get(0, 19).Out, arbiter.Effect{Lapsed: &arbiter.Lapsed{OpID: "x", Target: "e3", Attempt: 1}})
 		}},
 		{audit.LifeAttemptNumber, nil, "an attempt is skipped", func(h *history) {
-			h.get(0, 17).Out[1].Granted.Attempt = 2
-			h.get(0, 18).In[0].Result.Attempt, h.get(0, 18).Out[0].Succeeded.Attempt = 2, 2
+			h.get(0, 18).Out[1].Granted.Attempt = 2
+			h.get(0, 19).In[0].Result.Attempt, h.get(0, 19).Out[0].Succeeded.Attempt = 2, 2
 		}},
 		{audit.LifeAttempts, []string{audit.LifeAttemptNumber}, "an attempt too many", alone(func(h *history) {
 			running(h, retries(0))
@@ -91,7 +91,7 @@ func lifeMutants() []mutant {
 			running(h, retries(0))
 			h.step(30010, nil, arbiter.Effect{Lapsed: &arbiter.Lapsed{OpID: "a", Target: "e1", Attempt: 1}})
 		})},
-		{audit.LifeOpen, nil, "no terminal record", func(h *history) { h.cut(19); h.busy = false }},
+		{audit.LifeOpen, nil, "no terminal record", func(h *history) { h.cut(20); h.busy = false }},
 	}
 }
 
@@ -103,13 +103,13 @@ func ruleMutants() []mutant {
 			running(h)
 			h.step(20, inputs(failure("a", "e1", 1, hiccup)), failed("a", "e1", 1, hiccup), rejected("a", "e1", op.Failed, op.MaxRetries))
 		})},
-		{audit.LifeReason, nil, "overloaded while staged", func(h *history) { h.get(0, 18).Out[1].Rejected.Reason = op.Overloaded }},
+		{audit.LifeReason, nil, "overloaded while staged", func(h *history) { h.get(0, 19).Out[1].Rejected.Reason = op.Overloaded }},
 		{audit.LifeReason, nil, "turned away for a conflict", alone(func(h *history) {
 			h.step(1, inputs(submit(1, operation("a", "e1", 5))), rejected("a", "e1", "", op.LowerPriority))
 		})},
-		{audit.LifeReason, nil, "cancelled for another reason", func(h *history) { h.get(0, 14).Out[0].Cancelled.Reason = op.Paused }},
+		{audit.LifeReason, nil, "cancelled for another reason", func(h *history) { h.get(0, 15).Out[0].Cancelled.Reason = op.Paused }},
 		{audit.LifeLease, nil, "a longer lease", func(h *history) {
-			g := h.get(0, 17).Out[1].Granted
+			g := h.get(0, 18).Out[1].Granted
 			g.LeaseEnds = g.LeaseEnds.Add(1)
 		}},
 		{audit.LifeLapseEarly, nil, "lapses before the end of its lease", alone(func(h *history) {
@@ -118,14 +118,14 @@ func ruleMutants() []mutant {
 		})},
 		{audit.LifeGrace, nil, "cancelled within grace", alone(cancelledAt(109))},
 		{audit.LifeExpiredEarly, nil, "expires before its deadline", func(h *history) {
-			h.get(0, 16).In[1].Submit.Operation.Deadline.After = millis(6)
+			h.get(0, 17).In[1].Submit.Operation.Deadline.After = millis(6)
 		}},
 		{audit.LifeGrantedExpired, nil, "granted at its deadline", alone(func(h *history) { running(h, deadline(10)) })},
 		{audit.LifeOverdue, nil, "a lease runs on", alone(func(h *history) { running(h); h.step(30010, nil) })},
 		{audit.LifeOverdue, nil, "a deadline passes", func(h *history) {
-			s := h.get(0, 18)
+			s := h.get(0, 19)
 			s.Out = s.Out[:1]
-			h.cut(18)
+			h.cut(19)
 		}},
 		{audit.LifeOverdue, nil, "a backoff outlives the deadline", alone(func(h *history) {
 			running(h, deadline(60))

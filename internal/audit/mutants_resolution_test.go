@@ -12,10 +12,10 @@ import (
 // 3 about c, a, b and d.
 func resolutionMutants() []mutant {
 	first := func(h *history) *op.Decision { return h.get(0, 3).Out[0].Decision }
-	inherited := func(h *history) *op.Decision { return h.get(0, 17).Out[0].Decision }
+	inherited := func(h *history) *op.Decision { return h.get(0, 18).Out[0].Decision }
 	return []mutant{
 		{audit.ResolutionDecisionID, nil, "an id used twice", func(h *history) {
-			inherited(h).ID, h.get(0, 17).Out[1].Granted.Decision = "d3", "d3"
+			inherited(h).ID, h.get(0, 18).Out[1].Granted.Decision = "d3", "d3"
 		}},
 		{audit.ResolutionTime, nil, "another instant", func(h *history) { first(h).At = at(21) }},
 		{audit.ResolutionPolicy, nil, "a revision that is not in force", func(h *history) { inherited(h).PolicyRevision = 6 }},
@@ -27,7 +27,7 @@ func resolutionMutants() []mutant {
 		}},
 		{audit.ResolutionWindow, nil, "a window that was not", func(h *history) { first(h).WindowOpened = at(9) }},
 		{audit.ResolutionNotStaged, nil, "an operation of another target", func(h *history) {
-			h.cut(16)
+			h.cut(17)
 			h.step(30217, nil, arbiter.Effect{Decision: inheritedWith(h, "y", 16)})
 			h.steps[len(h.steps)-1].Out[0].Decision.Total = 0
 		}},
@@ -48,18 +48,18 @@ func resolutionMutants() []mutant {
 		{audit.ResolutionEffective, nil, "silent about the unknown ancestor", func(h *history) { inherited(h).Contenders[0].UnknownParent = "" }},
 		{audit.ResolutionEffective, nil, "a cycle that is none", func(h *history) { inherited(h).Contenders[0].Cycle = true }},
 		{audit.ResolutionEffective, nil, "a depth that was not reached", func(h *history) { inherited(h).Contenders[0].Truncated = true }},
-		{audit.ResolutionEffective, nil, "granted with another", func(h *history) { h.get(0, 17).Out[1].Granted.Effective = 5 }},
-		{audit.ResolutionUnaskedParent, nil, "nobody looked", func(h *history) { h.get(0, 17).In = h.get(0, 17).In[:1] }},
+		{audit.ResolutionEffective, nil, "granted with another", func(h *history) { h.get(0, 18).Out[1].Granted.Effective = 5 }},
+		{audit.ResolutionUnaskedParent, nil, "nobody looked", func(h *history) { h.get(0, 18).In = h.get(0, 18).In[:1] }},
 		{audit.ResolutionParentMissed, nil, "an ancestor of another partition is missed", func(h *history) {
-			h.get(0, 17).In[0].Kin = &arbiter.Kin{OpID: "f", Unknown: true}
+			h.get(0, 18).In[0].Kin = &arbiter.Kin{OpID: "f", Unknown: true}
 			c := &inherited(h).Contenders[0]
 			c.Effective, c.Path, c.UnknownParent = 5, nil, "f"
-			h.get(0, 17).Out[1].Granted.Effective = 5
+			h.get(0, 18).Out[1].Granted.Effective = 5
 		}},
 		{audit.ResolutionKin, nil, "an answer with another priority", func(h *history) {
-			h.get(0, 17).In[0].Kin.Priority = 8
+			h.get(0, 18).In[0].Kin.Priority = 8
 			inherited(h).Contenders[0].Effective = 8
-			h.get(0, 17).Out[1].Granted.Effective = 8
+			h.get(0, 18).Out[1].Granted.Effective = 8
 		}},
 		{audit.ResolutionKin, nil, "an answer about nobody", func(h *history) {
 			h.get(0, 6).In = inputs(arbiter.Input{Kin: &arbiter.Kin{OpID: "ghost", Priority: 3}})
@@ -149,6 +149,11 @@ func shortResolutionMutants() []mutant {
 			h.cut(4)
 		}},
 		{audit.ResolutionStagingBound, nil, "two where one may be", alone(twoStay)},
+		{audit.ResolutionShed, nil, "shed while it backs off", alone(func(h *history) {
+			running(h)
+			h.step(20, inputs(failure("a", "e1", 1, hiccup)), failed("a", "e1", 1, hiccup), retry("a", "e1", 1, 20, 100))
+			h.step(119, nil, rejected("a", "e1", op.Pending, op.StagingFull))
+		})},
 		{audit.ResolutionShed, nil, "the better one is shed", alone(func(h *history) {
 			twoStay(h)
 			s := h.get(0, 3)

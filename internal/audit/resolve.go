@@ -35,6 +35,7 @@ func (v *visit) stage(o *operation) {
 	t := o.target
 	v.touch(t)
 	t.stage(o, v.s.At, windowFor(&v.p.policy, t.id, o.kind))
+	v.p.rankOf(o)
 	v.p.set(&v.p.alarms, alarm{at: t.closes, kind: alarmWindow, t: t})
 }
 
@@ -48,10 +49,6 @@ func (v *visit) touch(t *target) {
 // undecided checks that a staging area is not left alone although it could be
 // decided. Where an ancestor was not found, the answer about it may be awaited.
 func (v *visit) undecided(t *target) {
-	t.touched, t.doubtful = false, false
-	if limit := v.p.policy.MaxStaged; limit > 0 && len(t.staged) > limit && len(t.staged) > t.before {
-		v.bad(ResolutionStagingBound, "", "target %s: %d operations are staged, the maximum is %d", t.id, len(t.staged), limit)
-	}
 	if len(t.staged) == 0 || t.executing != nil || t.unsure || t.closes.After(v.s.At) {
 		return
 	}
@@ -62,6 +59,13 @@ func (v *visit) undecided(t *target) {
 	}
 	v.bad(ResolutionUndecided, t.staged[0].id, "target %s: the window closed at %s, %d operations are staged and nothing executes",
 		t.id, t.closes.Format(timeFormat), len(t.staged))
+}
+
+// bound checks that a staging area does not grow beyond the policy's maximum.
+func (v *visit) bound(t *target) {
+	if v.limit > 0 && len(t.staged) > v.limit && len(t.staged) > t.before {
+		v.bad(ResolutionStagingBound, "", "target %s: %d operations are staged, the maximum is %d", t.id, len(t.staged), v.limit)
+	}
 }
 
 // decision checks one decision against the staging area as the auditor has it.

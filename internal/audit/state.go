@@ -47,6 +47,9 @@ type partition struct {
 	backoffs alarms // ends of backoffs
 	alarms   alarms // leases, deadlines and windows
 
+	short bool      // the last step may have left behind what was due
+	left  []*target // what it may have left undecided
+
 	entities int
 }
 

@@ -25,11 +25,12 @@ var (
 //	8     b fails for good; d is back
 //	9     d has its second attempt
 //	10    whose lease runs out
-//	11    r2 takes over, third attempt
-//	12    the second attempt's executor is refused, the third modifies e1
-//	13-15 k is cancelled; a is submitted again; an invalid message; a policy
-//	16-18 x inherits from f, which partition 1 holds; y expires waiting
-//	19    z follows up on f and succeeds at once
+//	11    r2 takes over
+//	12    d has its third attempt
+//	13    the second attempt's executor is refused, the third modifies e1
+//	14-16 k is cancelled; a is submitted again; an invalid message; a policy
+//	17-19 x inherits from f, which partition 1 holds; y expires waiting
+//	20-21 z follows up on f
 func story() *history {
 	h := newHistory()
 	a, b := operation("a", "e1", 5), operation("b", "e1", 5, onConflict(op.OnConflictRetry))
@@ -54,9 +55,9 @@ func story() *history {
 	h.step(140, inputs(failure("b", "e1", 1, stale)), failed("b", "e1", 1, stale), rejected("b", "e1", op.Failed, op.StaleVersion))
 	h.step(150, nil, decision("d9", "e1", 140, 150, 150, op.RuleOnly, contender(d, 4, op.VerdictWon, "")), granted("d", "e1", 2, 5, "d9", 150))
 	h.step(30150, nil, arbiter.Effect{Lapsed: &arbiter.Lapsed{OpID: "d", Target: "e1", Attempt: 2, RetryCount: 2}})
-	s := h.step(30160, nil, decision("d11", "e1", 30150, 30160, 30160, op.RuleOnly, contender(d, 4, op.VerdictWon, "")),
+	h.takeover(h.step(30155, nil), "r2")
+	h.step(30160, nil, decision("d11", "e1", 30150, 30160, 30160, op.RuleOnly, contender(d, 4, op.VerdictWon, "")),
 		granted("d", "e1", 3, 5, "d11", 30160))
-	h.takeover(s, "r2")
 	h.step(30170, inputs(success("d", "e1", 2, modified(1, "2")), success("d", "e1", 3, modified(1, "3"))),
 		arbiter.Effect{Refused: &arbiter.Refused{OpID: "d", Target: "e1", Attempt: 2, Why: "the current attempt is 3"}},
 		succeeded("d", "e1", 3, 1))
@@ -113,7 +114,7 @@ func TestCleanHistoryBreaksNothing(t *testing.T) {
 	r := a.Finish(true)
 	wantOnly(t, r)
 	got := [...]int{r.Steps, r.Takeovers, r.Operations, r.Repeated, r.Succeeded, r.Rejected, r.Cancelled, r.Open, r.Decisions, r.Attempts, r.Retries, r.Lapsed, r.Refused, r.Effects, r.Invalid, r.Entities}
-	want := [...]int{24, 3, 9, 1, 5, 3, 1, 0, 8, 8, 2, 1, 1, 5, 1, 3}
+	want := [...]int{25, 3, 9, 1, 5, 3, 1, 0, 8, 8, 2, 1, 1, 5, 1, 3}
 	if got != want {
 		t.Errorf("counts are %v, want %v", got, want)
 	}

@@ -134,13 +134,18 @@ func (v *visit) exhausted(e *arbiter.Rejected, o *operation) {
 // answer about an ancestor arrived in the same step, the rank at that moment is
 // not on record.
 func (v *visit) shed(o *operation) {
+	if o.waiting && !o.due.After(v.s.At) && o.expires.After(v.s.At) {
+		v.advance(len(v.s.In)) // it came back in this step, and was shed at once
+		v.stage(o)
+	}
+	if o.slot < 0 {
+		v.bad(ResolutionShed, o.id, "shed from target %s, where it was not staged", o.target.id)
+		return
+	}
 	for i := v.applied; i < len(v.s.In); i++ {
 		if v.s.In[i].Kin != nil {
 			return
 		}
-	}
-	if o.slot < 0 {
-		o.ranked = false
 	}
 	for _, x := range o.target.staged {
 		if x != o && v.p.better(o, x) {

@@ -100,8 +100,8 @@ func Marshal(v any) ([]byte, error) {
 
 const hexDigits = "0123456789abcdef"
 
-// AppendString appends s quoted, the way encoding/json does without HTML escaping. What
-// is not UTF-8 becomes U+FFFD.
+// AppendString appends s as a JSON string, the way encoding/json does without
+// HTML escaping. What is not UTF-8 becomes U+FFFD.
 func AppendString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
 	start := 0

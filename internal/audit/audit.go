@@ -95,7 +95,7 @@ func (r *Report) OK() bool { return r.Total == 0 }
 const recentSteps = 1 << 16
 
 // Auditor folds one history. It is not safe for concurrent use. Its memory grows
-// with the open operations and the entities; an operation that ended costs about
+// with the open operations and the entities; an operation that ended costs
 // a few hundred bytes.
 type Auditor struct {
 	opts       Options

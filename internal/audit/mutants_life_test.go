@@ -69,6 +69,12 @@ func lifeMutants() []mutant {
 			running(h, retries(0))
 			h.step(20, inputs(failure("a", "e1", 1, hiccup)), failed("a", "e1", 1, hiccup), retry("a", "e1", 1, 20, 100))
 		})},
+	}
+}
+
+// retryMutants break the pace of retries, and what has to follow in the same step.
+func retryMutants() []mutant {
+	return []mutant{
 		{audit.LifeBackoff, nil, "too short", alone(func(h *history) {
 			running(h)
 			h.step(20, inputs(failure("a", "e1", 1, hiccup)), failed("a", "e1", 1, hiccup), retry("a", "e1", 1, 20, 79))

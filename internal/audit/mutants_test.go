@@ -24,7 +24,7 @@ type mutant struct {
 }
 
 func mutants() []mutant {
-	return slices.Concat(logMutants(), lifeMutants(), ruleMutants(), resolutionMutants(), shortResolutionMutants(), effectMutants())
+	return slices.Concat(logMutants(), lifeMutants(), retryMutants(), ruleMutants(), resolutionMutants(), shortResolutionMutants(), effectMutants())
 }
 
 func TestEachMutantIsCaughtByItsInvariant(t *testing.T) {
@@ -218,6 +218,7 @@ func effectMutants() []mutant {
 			s := h.get(0, 13)
 			s.In, s.Out = s.In[:1], []arbiter.Effect{succeeded("d", "e1", 2, 0)}
 		}},
+		// Its operation goes on executing, and what comes next on the target collides.
 		{audit.EffectsRefusedCurrent, []string{audit.EffectsBase, audit.LifeOpen, audit.ResolutionBusy, audit.EffectsOverlap}, "the current attempt is refused", func(h *history) {
 			h.get(0, 13).Out[1] = arbiter.Effect{Refused: &arbiter.Refused{OpID: "d", Target: "e1", Attempt: 3, Input: 1}}
 		}},

@@ -113,7 +113,10 @@ func TestCleanHistoryBreaksNothing(t *testing.T) {
 	a := story().read(t, audit.Options{})
 	r := a.Finish(true)
 	wantOnly(t, r)
-	got := [...]int{r.Steps, r.Takeovers, r.Operations, r.Repeated, r.Succeeded, r.Rejected, r.Cancelled, r.Open, r.Decisions, r.Attempts, r.Retries, r.Lapsed, r.Refused, r.Effects, r.Invalid, r.Entities}
+	got := [...]int{
+		r.Steps, r.Takeovers, r.Operations, r.Repeated, r.Succeeded, r.Rejected, r.Cancelled, r.Open,
+		r.Decisions, r.Attempts, r.Retries, r.Lapsed, r.Refused, r.Effects, r.Invalid, r.Entities,
+	}
 	want := [...]int{25, 3, 9, 1, 5, 3, 1, 0, 8, 8, 2, 1, 1, 5, 1, 3}
 	if got != want {
 		t.Errorf("counts are %v, want %v", got, want)

@@ -17,8 +17,8 @@ import (
 // outputs is what follows from one committed step.
 type outputs struct {
 	step   uint64
-	views  []*nats.Msg // heads, records, work, follow-ups
-	events []*nats.Msg // told once the views can be read
+	views  []*nats.Msg // heads, records, work
+	events []*nats.Msg // events and follow-ups: told once the views can be read
 	saved  *savedState // a snapshot to keep once all of this is told
 	seq    uint64
 }

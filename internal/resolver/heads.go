@@ -5,13 +5,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
 	"github.com/hierarchy-bus/hierarchy/internal/entity"
-	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
 
 // Head is the value of an entity in OPS_ENTITIES: the entity and the journal
@@ -124,13 +124,21 @@ func read(ctx context.Context, b *bus.Bus, id string) (*entity.Entity, error) {
 	return &v.Entity, nil
 }
 
+// encode writes a head as JSON: its own members, then the entity's.
+func (h *Head) encode() []byte {
+	b := strconv.AppendInt([]byte(`{"partition":`), int64(h.Partition), 10)
+	b = strconv.AppendUint(append(b, `,"step":`...), h.Step, 10)
+	b = strconv.AppendUint(append(b, `,"journal_seq":`...), h.JournalSeq, 10)
+	return append(h.AppendMembers(append(b, ',')), '}')
+}
+
 // snapshot encodes what an executor gets to see: the entity without the lists
 // that only its readers want.
-func snapshot(e *entity.Entity) (json.RawMessage, error) {
+func snapshot(e *entity.Entity) json.RawMessage {
 	if e == nil {
-		return nil, nil
+		return nil
 	}
 	slim := *e
 	slim.History, slim.OldVersionIDs = nil, nil
-	return op.Marshal(&slim)
+	return slim.AppendJSON(nil)
 }

@@ -161,13 +161,9 @@ func (t *teller) granted(ctx context.Context, g *arbiter.Granted) error {
 		return err
 	}
 	e, _ := t.p.heads.get(g.Target)
-	snap, err := snapshot(e)
-	if err != nil {
-		return fmt.Errorf("resolver: encode entity %s: %w", g.Target, err)
-	}
 	body, err := op.Marshal(op.Work{
 		Type: op.WorkType, Partition: t.p.id, Attempt: g.Attempt, LeaseEnds: g.LeaseEnds, Lease: g.LeaseEnds.Sub(t.s.At),
-		Operation: v.Operation, CausedBy: v.CausedBy, Entity: snap,
+		Operation: v.Operation, CausedBy: v.CausedBy, Entity: snapshot(e),
 	})
 	if err != nil {
 		return fmt.Errorf("resolver: encode work: %w", err)
@@ -190,9 +186,7 @@ func (t *teller) succeeded(s *arbiter.Succeeded) error {
 		return fmt.Errorf("resolver: step %d accepts a change of %s that was never applied", t.s.Number, s.OpID)
 	}
 	t.done[s.OpID] = s
-	if err := t.head(s.Target, done.after); err != nil {
-		return err
-	}
+	t.head(s.Target, done.after)
 	for i := range done.change.Follow {
 		if err := t.followUp(s.OpID, &done.change.Follow[i], i); err != nil {
 			return err
@@ -215,17 +209,13 @@ func (t *teller) succeeded(s *arbiter.Succeeded) error {
 
 // head publishes the entity after the step. There is none when the view already
 // shows a later step: then somebody told it before.
-func (t *teller) head(id string, after *entity.Entity) error {
+func (t *teller) head(id string, after *entity.Entity) {
 	if after == nil {
-		return nil
+		return
 	}
 	t.p.heads.put(id, after, t.s.Number)
-	body, err := op.Marshal(Head{Partition: t.p.id, Step: t.s.Number, JournalSeq: t.seq, Entity: *after})
-	if err != nil {
-		return fmt.Errorf("resolver: encode entity %s: %w", id, err)
-	}
-	t.out.views = append(t.out.views, bus.EntityMsg(id, body))
-	return nil
+	h := Head{Partition: t.p.id, Step: t.s.Number, JournalSeq: t.seq, Entity: *after}
+	t.out.views = append(t.out.views, bus.EntityMsg(id, h.encode()))
 }
 
 // entityEvents names what a change did to its entity.
@@ -257,7 +247,8 @@ func (t *teller) followUp(cause string, f *entity.FollowUp, index int) error {
 	m.Data = body
 	m.Header.Set(bus.HeaderCausedBy, cause)
 	m.Header.Set(nats.MsgIdHdr, o.ID)
-	t.out.views = append(t.out.views, m)
+	// With the events, so that whoever works on it reads the head of its cause.
+	t.out.events = append(t.out.events, m)
 	return nil
 }
 

@@ -183,7 +183,7 @@ func (a *app) embedded(ctx context.Context, executors int, f func(context.Contex
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	c, err := cluster.Start(ctx, cluster.Options{StoreDir: dir, Port: cluster.NoListener, Executors: executors, Logger: a.logger()})
+	c, err := cluster.Start(ctx, cluster.Options{StoreDir: dir, Port: cluster.NoListener, Executors: executors, Logger: a.logger(), Version: version})
 	if err != nil {
 		return err
 	}

@@ -64,7 +64,7 @@ func (a *app) runDev(ctx context.Context, o *devOptions) (err error) {
 	began := time.Now()
 	c, err := cluster.Start(ctx, cluster.Options{
 		StoreDir: store, Host: o.host, Port: max(o.port, 0), HTTP: o.http,
-		Executors: o.executors, Resolvers: o.resolvers, SyncAlways: o.sync, Logger: a.logger(),
+		Executors: o.executors, Resolvers: o.resolvers, SyncAlways: o.sync, Logger: a.logger(), Version: version,
 	})
 	if err != nil {
 		return err

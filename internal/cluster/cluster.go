@@ -11,13 +11,18 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
+	"github.com/hierarchy-bus/hierarchy/internal/metrics"
 	"github.com/hierarchy-bus/hierarchy/internal/natsd"
+	"github.com/hierarchy-bus/hierarchy/internal/observer"
 )
 
 // NoListener as [Options.Port] gives the server no socket.
@@ -34,6 +39,7 @@ type Options struct {
 	Layout     *bus.Layout
 	Logger     *slog.Logger // nil drops everything
 	SyncAlways bool         // fsync before every acknowledgement
+	Version    string       // of the program, for the services and metrics
 }
 
 func (o *Options) defaults() {
@@ -42,6 +48,9 @@ func (o *Options) defaults() {
 	}
 	if o.Executors <= 0 {
 		o.Executors = 2
+	}
+	if o.Version == "" {
+		o.Version = "dev"
 	}
 	if o.Layout == nil {
 		l := bus.DefaultLayout()
@@ -62,7 +71,11 @@ type Cluster struct {
 	server *natsd.Server
 	bus    *bus.Bus
 	conns  []*nats.Conn
-	http   string
+
+	metrics  *metrics.Registry
+	observer *observer.Observer
+	http     string // where the observer listens
+	ready    atomic.Bool
 
 	roles  []*role // in the order in which they are stopped
 	failed chan error
@@ -83,17 +96,21 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 	o.defaults()
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
-	c := &Cluster{opts: o, failed: make(chan error, 1)}
+	c := &Cluster{opts: o, failed: make(chan error, 1), metrics: metrics.New(o.Version)}
 	if err := c.start(ctx); err != nil {
 		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
 		return nil, errors.Join(err, c.Stop(stop))
 	}
+	c.ready.Store(true)
 	return c, nil
 }
 
 func (c *Cluster) start(ctx context.Context) error {
-	var err error
+	err := c.free(ctx)
+	if err != nil {
+		return err
+	}
 	c.server, err = natsd.Start(natsd.Options{
 		Name: "hierarchy", StoreDir: c.opts.StoreDir, Host: c.opts.Host, Port: c.opts.Port,
 		SyncAlways: c.opts.SyncAlways, Logger: c.opts.Logger,
@@ -112,6 +129,23 @@ func (c *Cluster) start(ctx context.Context) error {
 		return err
 	}
 	return c.startRoles(ctx)
+}
+
+// free tells at once that the port is taken: the server itself would only fail to
+// become ready.
+func (c *Cluster) free(ctx context.Context) error {
+	if c.opts.Port <= 0 {
+		return nil
+	}
+	host := c.opts.Host
+	if host == "" {
+		host = "127.0.0.1"
+	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(c.opts.Port)))
+	if err != nil {
+		return fmt.Errorf("cluster: the NATS port cannot be used: %w", err)
+	}
+	return l.Close()
 }
 
 // connect opens a connection that [Cluster.Stop] closes.
@@ -186,6 +220,7 @@ func (c *Cluster) Stop(ctx context.Context) error {
 }
 
 func (c *Cluster) stop(ctx context.Context) error {
+	c.ready.Store(false)
 	var errs []error
 	for _, r := range c.roles {
 		r.cancel()

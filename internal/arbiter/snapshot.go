@@ -56,6 +56,7 @@ type StateTarget struct {
 	ID     string    `json:"id"`
 	Opened time.Time `json:"opened"`
 	Closes time.Time `json:"closes"`
+	Armed  bool      `json:"armed,omitempty"` // its end has not been acted on; it may have passed, if the step was full
 }
 
 // StateKin is one remembered operation.
@@ -92,7 +93,7 @@ func (m *Machine) Snapshot() *State {
 	}
 	for _, id := range slices.Sorted(maps.Keys(m.targets)) {
 		if t := m.targets[id]; len(t.staged) > 0 {
-			s.Targets = append(s.Targets, StateTarget{ID: id, Opened: t.opened, Closes: t.closes})
+			s.Targets = append(s.Targets, StateTarget{ID: id, Opened: t.opened, Closes: t.closes, Armed: t.window.kind != timerNone})
 		}
 	}
 	for _, t := range m.ready {
@@ -125,8 +126,8 @@ func Restore(s *State) (*Machine, error) {
 		}
 		slices.SortFunc(t.staged, rank)
 		t.opened, t.closes = w.Opened, w.Closes
-		if t.executing == nil && t.closes.After(m.at) {
-			m.openWindow(t)
+		if w.Armed {
+			m.arm(&t.window, timer{at: t.closes, kind: timerWindow, key: t.id, target: t})
 		}
 	}
 	for _, id := range s.Ready {

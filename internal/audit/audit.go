@@ -19,6 +19,7 @@ package audit
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -136,7 +137,11 @@ func (a *Auditor) Raw(seq uint64, partition int, data []byte) {
 	var s arbiter.Step
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
-	if err := d.Decode(&s); err != nil {
+	err := d.Decode(&s)
+	if err == nil && d.InputOffset() != int64(len(data)) {
+		err = errors.New("text follows the step")
+	}
+	if err != nil {
 		a.report.Steps++
 		a.follow(seq, partition, 0)
 		a.violate(Violation{Seq: seq, Invariant: LogUndecodable, Partition: partition, Text: err.Error()})

@@ -72,6 +72,12 @@ func logMutants() []mutant {
 			h.steps = append(h.steps, &arbiter.Step{})
 			h.raw[len(h.steps)-1] = append([]byte(`{"surprise":1,`), b[1:]...)
 		}},
+		{audit.LogUndecodable, nil, "text after the step", func(h *history) {
+			b, _ := json.Marshal(h.steps[len(h.steps)-1])
+			h.cut(20)
+			h.steps = append(h.steps, &arbiter.Step{})
+			h.raw[len(h.steps)-1] = append(b, "{}"...)
+		}},
 		{audit.LogSchema, nil, "another schema", func(h *history) {
 			h.cut(21)
 			h.get(0, 21).Schema = "ops.v2.step"

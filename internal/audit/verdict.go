@@ -199,9 +199,14 @@ func (a *Auditor) uniform() {
 
 // backoffOf is min(base · 2ⁿ, most).
 func backoffOf(base, most time.Duration, n int) time.Duration {
-	d := base
-	for ; n > 0 && d < most; n-- {
-		d *= 2
+	if base <= 0 {
+		return 0
 	}
-	return min(d, most)
+	for ; n > 0 && base < most; n-- {
+		if base > most/2 {
+			return most
+		}
+		base *= 2
+	}
+	return min(base, most)
 }

@@ -129,6 +129,10 @@ func (m *Machine) Open() int { return len(m.ops) }
 // Known reports what the machine knows of an operation as somebody's ancestor.
 func (m *Machine) Known(opID string) (Kin, bool) { return m.kin(opID) }
 
+// Remembers reports whether an operation of this id is open or ended lately
+// here: submitting it again is then the same submission.
+func (m *Machine) Remembers(opID string) bool { return m.ops[opID] != nil || m.recent.has(opID) }
+
 func (m *Machine) emit(e Effect) { m.out = append(m.out, e) }
 
 func (m *Machine) apply(in *Input, index int) {
@@ -150,7 +154,7 @@ func (m *Machine) apply(in *Input, index int) {
 
 func (m *Machine) submit(s *Submit) {
 	id := s.Operation.ID
-	if m.ops[id] != nil || m.recent.has(id) {
+	if s.Known || m.Remembers(id) {
 		m.emit(Effect{Repeated: &Repeated{OpID: id, Place: s.Place}})
 		return
 	}
@@ -354,52 +358,4 @@ func (m *Machine) touch(t *target) {
 		t.marked = true
 		m.ready = append(m.ready, t)
 	}
-}
-
-// View is what the machine knows of one operation. It is a copy but for the
-// operation's own maps and slices, which nobody may change.
-type View struct {
-	Operation   op.Operation
-	Place       op.Place
-	CausedBy    string
-	Traceparent string
-	Status      op.Status
-	Reason      op.Reason
-	Effective   op.Priority
-	Inheritance op.Inheritance
-	Winner      string
-	Decision    string
-	Attempt     int
-	Retries     int
-	Due         time.Time
-	Failure     *op.Failure
-	Accepted    time.Time
-}
-
-// Describe returns an open operation, or one that ended in the last step.
-func (m *Machine) Describe(opID string) (View, bool) {
-	e := m.ops[opID]
-	if e == nil {
-		e = m.finished[opID]
-	}
-	if e == nil {
-		return View{}, false
-	}
-	return View{
-		Operation: e.op, Place: e.place, CausedBy: e.causedBy, Traceparent: e.traceparent, Status: e.status, Reason: e.reason,
-		Effective: e.effective, Inheritance: e.inherit, Winner: e.winner, Decision: e.decision,
-		Attempt: e.attempt, Retries: e.retries, Due: e.due, Failure: e.failure, Accepted: e.accepted,
-	}, true
-}
-
-// Executing returns the targets that have an executing operation, sorted.
-func (m *Machine) Executing() []string {
-	var ids []string
-	for _, e := range m.sorted() {
-		if e.status == op.Executing {
-			ids = append(ids, e.op.Target)
-		}
-	}
-	slices.Sort(ids)
-	return ids
 }

@@ -45,6 +45,9 @@ type Submit struct {
 	Operation   op.Operation `json:"operation"`
 	CausedBy    string       `json:"caused_by,omitempty"`
 	Traceparent string       `json:"traceparent,omitempty"`
+	// Known: a record says that the id was accepted before, longer ago than
+	// the machine remembers.
+	Known bool `json:"known,omitempty"`
 }
 
 // Invalid is an intake message that broke a rule of the wire format. Nothing of

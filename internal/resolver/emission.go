@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -118,6 +119,22 @@ func (e *emission) emit(ctx context.Context, batch ...outputs) error {
 	return nil
 }
 
+// told waits until the outputs up to step are acknowledged.
+func (e *emission) told(ctx context.Context, step uint64) error {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for e.emitted.Load() < step {
+		select {
+		case <-tick.C:
+		case <-e.ended:
+			return errors.New("resolver: emission ended")
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
 // mark records how far the outputs are told.
 func (e *emission) mark(ctx context.Context) error {
 	done := e.emitted.Load()
@@ -151,5 +168,5 @@ func (e *emission) save(ctx context.Context, out *outputs) error {
 
 // snapshotOf returns the partition's state for a take-over.
 func (p *partition) snapshotOf() *savedState {
-	return &savedState{State: p.machine.Snapshot(), Cursor: p.cursor, Decisions: maps.Clone(p.decisions)}
+	return &savedState{State: p.machine.Snapshot(), Cursor: p.cursor, Seen: p.seen.clone(), Decisions: maps.Clone(p.decisions)}
 }

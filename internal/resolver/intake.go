@@ -22,12 +22,14 @@ func (p *partition) take(g *gathered, m bus.IntakeMsg) {
 	place := op.Place{Seq: m.Seq}
 	var ops []op.Operation
 	var errs []*op.Error
+	var cause string // only a resolver's word counts
 	var err error
 	switch m.Kind {
 	case bus.KindSubmit:
 		ops, err = op.Decode(m.Data, m.Key, p.cfg.Types)
 	case bus.KindFollow:
 		ops, err = op.DecodeInternal(m.Data, m.Key, p.cfg.Types)
+		cause = m.Header.Get(bus.HeaderCausedBy)
 	case bus.KindBulk:
 		ops, errs, err = op.DecodeBulk(m.Data, p.cfg.Types)
 	case bus.KindCancel:
@@ -55,7 +57,7 @@ func (p *partition) take(g *gathered, m bus.IntakeMsg) {
 			ops[i].ID = op.DerivedID(m.Seq, i)
 		}
 		g.add(arbiter.Input{Submit: &arbiter.Submit{
-			Place: place, Operation: ops[i], CausedBy: m.Header.Get(bus.HeaderCausedBy), Traceparent: m.Header.Get("traceparent"),
+			Place: place, Operation: ops[i], CausedBy: cause, Traceparent: m.Header.Get("traceparent"),
 		}}, 64)
 	}
 	g.bytes += len(m.Data)

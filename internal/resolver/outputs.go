@@ -36,7 +36,7 @@ func (p *partition) outputs(ctx context.Context, s *arbiter.Step, seq uint64) (o
 		part := p.id
 		return t.out, t.event(&op.Event{Name: op.EventTakeover, Partition: &part, Epoch: s.Epoch}, partitionToken(p.id))
 	}
-	p.noteDecisions(s, seq)
+	p.note(s, seq)
 	defer p.forgetEnded()
 	for i := range s.In {
 		if in := s.In[i].Invalid; in != nil {
@@ -58,11 +58,13 @@ func (p *partition) outputs(ctx context.Context, s *arbiter.Step, seq uint64) (o
 	return t.out, nil
 }
 
-// noteDecisions remembers where in the journal the last decision about each open
-// operation stands, for its record.
-func (p *partition) noteDecisions(s *arbiter.Step, seq uint64) {
+// note keeps what later steps need to know of this one: the ids it accepted, and
+// where in the journal the last decision about each open operation stands.
+func (p *partition) note(s *arbiter.Step, seq uint64) {
 	for i := range s.Out {
 		switch e := &s.Out[i]; {
+		case e.Accepted != nil:
+			p.seen.add(e.Accepted.OpID)
 		case e.Decision != nil:
 			for j := range e.Decision.Contenders {
 				p.decisions[e.Decision.Contenders[j].OpID] = seq

@@ -33,7 +33,8 @@ type partition struct {
 	epoch   uint64
 	number  uint64
 	cursor  uint64
-	seq     uint64 // stream sequence of the last step: the fence
+	seq     uint64    // stream sequence of the last step: the fence
+	at      time.Time // instant of the take-over: no later step is before it
 	machine *arbiter.Machine
 	heads   *heads
 	emitter *emission
@@ -41,6 +42,7 @@ type partition struct {
 	kin     chan arbiter.Input
 	results chan report
 
+	seen      *seen
 	changes   map[int]applied   // by input of the step at hand
 	ended     []string          // operations that ended in the step at hand
 	decisions map[string]uint64 // journal sequence of the last decision about each open operation
@@ -104,6 +106,13 @@ func (p *partition) run(ctx context.Context) error {
 		grace.Stop()
 	}
 	return err
+}
+
+// close releases what outlives the loop.
+func (p *partition) close() {
+	if p.emitter != nil {
+		p.emitter.out.Close()
+	}
 }
 
 func (p *partition) loop(ctx context.Context, feed *bus.IntakeFeed, emitted <-chan error) error {
@@ -187,11 +196,14 @@ func setTimer(t *time.Timer, m *arbiter.Machine) {
 
 // step turns what was gathered into one committed step.
 func (p *partition) step(ctx context.Context, g *gathered) error {
-	now := time.Now().UTC()
+	now := later(time.Now().UTC(), p.at)
 	if next, ok := p.machine.Next(); len(g.in) == 0 && g.cursor == p.cursor && (!ok || next.After(now)) {
 		return nil // the timer fired early; nothing is due
 	}
 	now = later(now, p.machine.At())
+	if err := p.recognise(ctx, g); err != nil {
+		return err
+	}
 	if err := p.prepare(ctx, g, now); err != nil {
 		return err
 	}

@@ -179,6 +179,7 @@ func (s *supervisor) serve(ctx context.Context, p int, v *served) {
 
 func (s *supervisor) own(ctx context.Context, id int, v *served, log *slog.Logger) error {
 	p := &partition{id: id, cfg: &s.cfg, bus: s.cfg.Bus, log: log, kinship: s.kinship, board: s.board}
+	defer p.close()
 	if err := p.takeOver(ctx); err != nil {
 		return err
 	}

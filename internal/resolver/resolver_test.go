@@ -354,3 +354,52 @@ func TestPolicyIsLiveAndNamedByItsDecisions(t *testing.T) {
 		return false
 	})
 }
+
+// Submitting an id again is the same submission, also long after the machine has
+// forgotten it, and after a restart.
+func TestAnOldIDIsTheSameSubmission(t *testing.T) {
+	const many = 9000 // more than a partition remembers
+	w := newWorld(t, 1)
+	w.policy(`{"staging_window":"0s"}`)
+	first := w.resolver("r1", func(c *resolver.Config) { c.SnapshotEvery = 20 })
+	w.executor("x1", nil)
+	w.submit("door", `{"op_id":"old","op_type":"create_entity","params":{"fields":{"n":0}}}`)
+	w.end("old")
+	w.submit("door", `{"op_id":"plus","op_type":"complex_update","params":{"increment":{"n":1}}}`)
+	w.end("plus")
+	for i := 0; i < many; i += 100 {
+		batch := make([]string, 100)
+		for j := range batch {
+			batch[j] = fmt.Sprintf(`{"op_id":"f-%d","op_type":"version_entity","target_entity_id":"x-%d","max_retries":0}`, i+j, i+j)
+		}
+		if _, err := w.bus.Publish(t.Context(), bus.BulkSubject("x-1"), []byte("["+strings.Join(batch, ",")+"]"), "", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.end(fmt.Sprintf("f-%d", many-1))
+	w.eventually("everything to end", w.quiet)
+	again := func() {
+		w.submit("door", `{"op_id":"plus","op_type":"complex_update","params":{"increment":{"n":1}}}`)
+		marker := w.id("marker")
+		w.submit("door", `{"op_id":%q,"op_type":"version_entity"}`, marker)
+		w.end(marker)
+		if got := string(w.entity("door").Fields["n"]); got != "1" {
+			t.Fatalf("the door counts %s effects, want 1", got)
+		}
+	}
+	again()
+	first.stop()
+	w.resolver("r2")
+	again()
+	known := 0
+	for _, s := range w.journal() {
+		for _, in := range s.In {
+			if in.Submit != nil && in.Submit.Known {
+				known++
+			}
+		}
+	}
+	if known == 0 {
+		t.Error("no submission was recognised by its record: the test proves nothing")
+	}
+}

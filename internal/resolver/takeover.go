@@ -18,6 +18,7 @@ import (
 type savedState struct {
 	State     *arbiter.State    `json:"state"`
 	Cursor    uint64            `json:"cursor"`
+	Seen      *seen             `json:"seen"`
 	Decisions map[string]uint64 `json:"decisions"` // journal sequence of the last decision about an open operation
 }
 
@@ -52,7 +53,7 @@ func (p *partition) takeOver(ctx context.Context) error {
 	default:
 		return fmt.Errorf("resolver: outcome of the take-over unknown: %w", err)
 	}
-	p.epoch, p.seq = s.Epoch, seq
+	p.epoch, p.seq, p.at = s.Epoch, seq, s.At
 	return p.load(ctx)
 }
 
@@ -60,6 +61,7 @@ func (p *partition) takeOver(ctx context.Context) error {
 func (p *partition) load(ctx context.Context) error {
 	p.heads = newHeads(p.bus)
 	p.changes = map[int]applied{}
+	p.seen = new(seen)
 	p.decisions = map[string]uint64{}
 	p.kin = make(chan arbiter.Input, 256)
 	p.results = make(chan report, 1024)
@@ -108,6 +110,9 @@ func (p *partition) loadSnapshot(ctx context.Context, mark uint64) (uint64, erro
 		return 0, nil
 	}
 	p.machine, p.number, p.cursor, p.lastSnapshot = m, step, saved.Cursor, step
+	if saved.Seen != nil {
+		p.seen = saved.Seen
+	}
 	if saved.Decisions != nil {
 		p.decisions = saved.Decisions
 	}
@@ -129,7 +134,7 @@ func (p *partition) replay(ctx context.Context, e bus.Entry, mark uint64) error 
 	}
 	p.number, p.cursor = s.Number, s.Cursor
 	if s.Number <= mark {
-		p.noteDecisions(&s, e.Seq)
+		p.note(&s, e.Seq)
 		p.forgetEnded()
 		return nil
 	}

@@ -261,7 +261,7 @@ func peakRSS() float64 {
 // sendAll publishes units asynchronously and waits for the acknowledgements.
 func sendAll(ctx context.Context, js jetstream.JetStream, units []unit) error {
 	for i := range units {
-		if _, err := js.PublishMsgAsync(&nats.Msg{Subject: units[i].subject, Data: units[i].body}); err != nil {
+		if _, err := js.PublishMsgAsync(&nats.Msg{Subject: units[i].subject, Data: units[i].body}, jetstream.WithStallWait(time.Minute)); err != nil {
 			return err
 		}
 	}

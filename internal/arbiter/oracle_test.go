@@ -1,0 +1,315 @@
+package arbiter_test
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hierarchy-bus/hierarchy/internal/arbiter"
+	"github.com/hierarchy-bus/hierarchy/pkg/op"
+)
+
+// oracle is the contract read naively: it keeps lists, and computes and sorts
+// everything again whenever it is asked. It shares nothing with the machine but
+// the inputs. Backoff delays are drawn by the machine and told to it.
+type oracle struct {
+	policy arbiter.Policy
+	claims []*claim // open operations, in the order of arrival
+	all    map[string]*claim
+	facts  map[string]fact
+	opened map[string]time.Time
+	closes map[string]time.Time
+	due    map[string]time.Time // the machine's draws, by operation and retry
+	now    time.Time
+	said   []string
+}
+
+type fact struct {
+	priority op.Priority
+	parent   string
+}
+
+type claim struct {
+	arbiter.Submit
+	state    string // staged, away, executing, done
+	answered string // ancestor that nobody knows
+	attempt  int
+	retries  int
+	expires  time.Time
+	lease    time.Time
+	spent    bool // its expiry came while it was executing
+}
+
+func newOracle() *oracle {
+	return &oracle{
+		policy: arbiter.DefaultPolicy(), all: map[string]*claim{}, facts: map[string]fact{},
+		opened: map[string]time.Time{}, closes: map[string]time.Time{}, due: map[string]time.Time{},
+	}
+}
+
+func (o *oracle) say(format string, args ...any) {
+	o.said = append(o.said, fmt.Sprintf(format, args...))
+}
+
+// rank is the effective priority of an operation, why, and where the walk over
+// its ancestors ended for want of knowledge.
+func (o *oracle) rank(c *claim) (best op.Priority, why, missing string) {
+	var path []string
+	best = c.Operation.Priority
+	met := []string{c.Operation.ID}
+	for id := c.Operation.Parent; id != ""; id = o.facts[id].parent {
+		if slices.Contains(met, id) {
+			return best, why + " cycle", ""
+		}
+		if len(met) > 32 {
+			return best, why + " cut", ""
+		}
+		f, known := o.facts[id]
+		if !known {
+			return best, why + " unknown:" + id, id
+		}
+		met, path = append(met, id), append(path, id)
+		if f.priority > best {
+			best, why = f.priority, strings.Join(path, ">")
+		}
+	}
+	return best, why, ""
+}
+
+// staged returns the staging area of a target, best first.
+func (o *oracle) staged(target string) []*claim {
+	var area []*claim
+	effective := map[*claim]op.Priority{}
+	for _, c := range o.claims {
+		if c.Operation.Target == target && c.state == "staged" {
+			area = append(area, c)
+			effective[c], _, _ = o.rank(c)
+		}
+	}
+	slices.SortFunc(area, func(a, b *claim) int {
+		return cmp.Or(cmp.Compare(effective[b], effective[a]), cmp.Compare(a.Seq, b.Seq), cmp.Compare(a.Index, b.Index))
+	})
+	return area
+}
+
+// decide applies rules 3 to 5 to a staging area that may be resolved.
+func (o *oracle) decide(target string) {
+	if o.count(target, "executing") > 0 || o.closes[target].After(o.now) {
+		return
+	}
+	area := o.staged(target)
+	for _, c := range area {
+		if _, _, missing := o.rank(c); missing != "" && missing != c.answered {
+			return
+		}
+	}
+	winner := area[0]
+	best, why, _ := o.rank(winner)
+	rule := "only_contender"
+	if len(area) > 1 {
+		rule = "effective_priority"
+		if second, _, _ := o.rank(area[1]); second == best {
+			rule = "log_order"
+		}
+	}
+	o.say("%s: %s wins by %s out of %d", target, winner.Operation.ID, rule, len(area))
+	o.say("%s: %s %d %q won", target, winner.Operation.ID, best, why)
+	winner.state, winner.lease, winner.attempt = "executing", o.now.Add(o.policy.AttemptTimeout), winner.attempt+1
+	o.say("%s executes attempt %d", winner.Operation.ID, winner.attempt)
+	queued := 0
+	for _, c := range area[1:] {
+		effective, why, _ := o.rank(c)
+		reason, verdict := "later_submission", string(c.Operation.OnConflict)
+		if effective < best {
+			reason = "lower_priority"
+		}
+		switch {
+		case verdict == "queue":
+			if queued++; queued > 16 {
+				continue
+			}
+			verdict = "queued"
+		case verdict == "retry" && c.retries < *c.Operation.MaxRetries:
+			o.away(c)
+		case verdict == "retry":
+			verdict = "rejected"
+			o.over(c, "REJECTED max_retries to "+winner.Operation.ID)
+		default:
+			verdict = "rejected"
+			o.over(c, "REJECTED "+reason+" to "+winner.Operation.ID)
+		}
+		o.say("%s: %s %d %q %s %s", target, c.Operation.ID, effective, why, verdict, reason)
+	}
+}
+
+func (o *oracle) over(c *claim, how string) {
+	c.state = "done"
+	o.say("%s is %s", c.Operation.ID, how)
+}
+
+func (o *oracle) away(c *claim) {
+	c.state, c.answered, c.retries = "away", "", c.retries+1
+	o.say("%s waits for retry %d", c.Operation.ID, c.retries)
+}
+
+// draw is the key of a delay that the machine has drawn.
+func draw(id string, retry int) string { return id + "/" + strconv.Itoa(retry) }
+
+func (o *oracle) count(target, state string) (n int) {
+	for _, c := range o.claims {
+		if c.state == state && c.Operation.Target == target {
+			n++
+		}
+	}
+	return n
+}
+
+func (o *oracle) stage(c *claim) {
+	if !c.expires.After(o.now) {
+		o.over(c, "REJECTED expired")
+		return
+	}
+	target := c.Operation.Target
+	window := o.policy.StagingWindow
+	if w, ok := o.policy.WindowByType[c.Operation.Type]; ok {
+		window = w
+	}
+	longest := 0
+	for prefix, w := range o.policy.WindowByPrefix {
+		if strings.HasPrefix(target, prefix) && len(prefix) > longest {
+			longest, window = len(prefix), w
+		}
+	}
+	if o.count(target, "staged") == 0 {
+		o.opened[target], o.closes[target] = o.now, o.now.Add(window)
+	} else if w := o.opened[target].Add(window); w.Before(o.closes[target]) {
+		o.closes[target] = w
+	}
+	c.state, c.answered = "staged", ""
+	if n := o.count(target, "staged"); n > o.policy.MaxStaged {
+		o.over(o.staged(target)[n-1], "REJECTED staging_full")
+	}
+}
+
+// input takes one input of a step.
+func (o *oracle) input(in arbiter.Input) {
+	switch {
+	case in.Submit != nil:
+		id := in.Submit.Operation.ID
+		if o.all[id] != nil {
+			o.say("%s is repeated", id)
+			return
+		}
+		c := &claim{Submit: *in.Submit, expires: o.now.Add(o.policy.MaxOperationAge)}
+		if d := in.Submit.Operation.Deadline; d != nil && o.now.Add(d.After).Before(c.expires) {
+			c.expires = o.now.Add(d.After)
+		}
+		o.claims, o.all[id] = append(o.claims, c), c
+		o.facts[id] = fact{in.Submit.Operation.Priority, in.Submit.Operation.Parent}
+		o.say("%s is accepted", id)
+		o.stage(c)
+	case in.Kin != nil && in.Kin.Unknown:
+		for _, c := range o.claims {
+			if _, _, missing := o.rank(c); c.state == "staged" && missing == in.Kin.OpID {
+				c.answered = missing
+			}
+		}
+	case in.Kin != nil:
+		if o.all[in.Kin.OpID] == nil {
+			o.facts[in.Kin.OpID] = fact{in.Kin.Priority, in.Kin.Parent}
+		}
+	case in.Cancel != nil:
+		c := o.all[in.Cancel.OpID]
+		if c == nil || c.Operation.Target != in.Cancel.Target || c.state == "done" || c.state == "executing" {
+			o.say("%s is refused", in.Cancel.OpID)
+			return
+		}
+		o.over(c, "CANCELLED cancelled")
+	case in.Policy != nil:
+		o.policy = *in.Policy
+	case in.Result != nil:
+		o.result(in.Result)
+	}
+}
+
+func (o *oracle) result(r *arbiter.Result) {
+	c := o.all[r.OpID]
+	switch {
+	case c == nil || c.state != "executing" || c.attempt != r.Attempt:
+		o.say("%s is refused", r.OpID)
+	case r.Failure == nil:
+		o.over(c, "SUCCEEDED")
+	case r.Failure.Terminal:
+		o.say("%s failed", r.OpID)
+		o.over(c, "REJECTED terminal_error")
+	case c.retries >= *c.Operation.MaxRetries:
+		o.say("%s failed", r.OpID)
+		o.over(c, "REJECTED max_retries")
+	default:
+		o.say("%s failed", r.OpID)
+		o.away(c)
+	}
+}
+
+// pass lets everything happen that is due, earliest first, and then decides.
+func (o *oracle) pass() {
+	type event struct {
+		at   time.Time
+		kind int
+		c    *claim
+	}
+	var events []event
+	for _, c := range o.claims {
+		if c.state == "done" {
+			continue
+		}
+		if !c.spent && !c.expires.After(o.now) {
+			events = append(events, event{c.expires, 0, c})
+		}
+		if c.state == "executing" && !c.lease.After(o.now) {
+			events = append(events, event{c.lease, 1, c})
+		}
+		if due := o.due[draw(c.Operation.ID, c.retries)]; c.state == "away" && !due.After(o.now) {
+			events = append(events, event{due, 2, c})
+		}
+	}
+	slices.SortFunc(events, func(a, b event) int {
+		return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.kind, b.kind), strings.Compare(a.c.Operation.ID, b.c.Operation.ID))
+	})
+	for _, e := range events {
+		switch {
+		case e.c.state == "done":
+		case e.kind == 0 && e.c.state == "executing":
+			e.c.spent = true
+		case e.kind == 0:
+			o.over(e.c, "REJECTED expired")
+		case e.kind == 1:
+			o.lapse(e.c)
+		default:
+			o.stage(e.c)
+		}
+	}
+	var targets []string
+	o.claims = slices.DeleteFunc(o.claims, func(c *claim) bool { return c.state == "done" })
+	for _, c := range o.claims {
+		if c.state == "staged" && !slices.Contains(targets, c.Operation.Target) {
+			targets = append(targets, c.Operation.Target)
+		}
+	}
+	for _, target := range targets {
+		o.decide(target)
+	}
+}
+
+func (o *oracle) lapse(c *claim) {
+	o.say("%s lapsed", c.Operation.ID)
+	if c.retries >= *c.Operation.MaxRetries {
+		o.over(c, "REJECTED max_retries")
+		return
+	}
+	c.retries++
+	o.stage(c)
+}

@@ -23,6 +23,7 @@ type Report struct {
 	Refused     int     `json:"refused"`     // not acknowledged: the intake was full
 	Repeated    int     `json:"repeated"`    // sent again because nobody knew the outcome
 	Unaccounted int     `json:"unaccounted"` // acknowledged, but not in the journal, or with no end or several
+	Unreadable  int     `json:"unreadable"`  // steps of the journal that could not be read
 	Rate        float64 `json:"rate"`        // submitted a second
 	FollowUps   int     `json:"follow_ups"`  // operations that the system derived for structural changes
 	Takeovers   int     `json:"takeovers"`   // during the run
@@ -37,8 +38,8 @@ type Report struct {
 }
 
 // Complete reports whether every acknowledged operation has exactly one end in
-// the journal.
-func (r *Report) Complete() bool { return r.Unaccounted == 0 }
+// the journal, all of which could be read.
+func (r *Report) Complete() bool { return r.Unaccounted == 0 && r.Unreadable == 0 }
 
 func (r *run) result(ended time.Time, used time.Duration) *Report {
 	a := r.account
@@ -46,7 +47,7 @@ func (r *run) result(ended time.Time, used time.Duration) *Report {
 		Type: ReportType, Run: r.Name, Profile: r.Profile.Name, Seed: r.Seed, StartedAt: r.started.UTC(),
 		Submits: r.submitted.Sub(r.begun), Elapsed: ended.Sub(r.started),
 		Submitted: len(a.fates), Refused: r.refused, Repeated: r.unknown, FollowUps: a.followUps,
-		Takeovers: a.takeovers, Superseded: a.refused, Decisions: a.decisions,
+		Unreadable: a.bad, Takeovers: a.takeovers, Superseded: a.refused, Decisions: a.decisions,
 		ByPriority: a.rows(), ByType: map[string]Row{}, Reasons: map[string]int{},
 		Process: process(used, ended.Sub(r.started)),
 	}

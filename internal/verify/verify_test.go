@@ -1,0 +1,147 @@
+package verify_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hierarchy-bus/hierarchy/internal/audit"
+	"github.com/hierarchy-bus/hierarchy/internal/await"
+	"github.com/hierarchy-bus/hierarchy/internal/bus"
+	"github.com/hierarchy-bus/hierarchy/internal/cluster"
+	"github.com/hierarchy-bus/hierarchy/internal/verify"
+	"github.com/hierarchy-bus/hierarchy/pkg/op"
+)
+
+// history runs a few operations, with losers among them, and leaves a system on
+// which nobody writes any more.
+func history(t *testing.T) (context.Context, *bus.Bus) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	t.Cleanup(cancel)
+	c, err := cluster.Start(ctx, cluster.Options{StoreDir: t.TempDir(), Port: cluster.NoListener})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Stop(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	w := await.Start(ctx, c.Bus())
+	defer w.Stop()
+	send := func(target, body string, ids ...string) {
+		if _, err := c.Bus().Publish(ctx, bus.SubmitSubject(target), []byte(body), "", nil); err != nil {
+			t.Fatal(err)
+		}
+		w.Expect(ids...)
+		if err := w.Wait(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 3 {
+		id := fmt.Sprintf("e%d", i)
+		send(id, `{"op_id":"new-`+id+`","op_type":"create_entity","params":{"fields":{"n":1}}}`, "new-"+id)
+		send(id, `[{"op_id":"won-`+id+`","op_type":"version_entity","priority":8},{"op_id":"lost-`+id+`","op_type":"version_entity"}]`, "won-"+id, "lost-"+id)
+	}
+	return ctx, c.Bus()
+}
+
+func check(ctx context.Context, t *testing.T, b *bus.Bus, o verify.Options) *verify.Result {
+	t.Helper()
+	r, err := verify.Run(ctx, b, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestGoodHistory(t *testing.T) {
+	ctx, b := history(t)
+	for _, quiescent := range []bool{false, true} {
+		r := check(ctx, t, b, verify.Options{Quiescent: quiescent})
+		if !r.OK() {
+			t.Errorf("quiescent %v: %v", quiescent, r.Violations)
+		}
+		if r.Operations != 9 || r.Succeeded != 6 || r.Rejected != 3 || r.Heads != 3 || r.Records != 9 || len(r.Lagging) > 0 || r.Newer > 0 {
+			t.Errorf("quiescent %v: %+v", quiescent, r)
+		}
+	}
+}
+
+// TestFaults plants one fault each and demands that it is found.
+func TestFaults(t *testing.T) {
+	ctx, b := history(t)
+	publish := func(t *testing.T, subject string, data []byte) {
+		t.Helper()
+		if _, err := b.Publish(ctx, subject, data, "", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	steps := []struct {
+		name, want string
+		plant      func(*testing.T)
+	}{
+		{"a head with another value", audit.ViewsHead, func(t *testing.T) {
+			head, _, err := b.Entity(ctx, "e1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			publish(t, bus.EntityMsg("e1", nil).Subject, []byte(strings.Replace(string(head), `"n":1`, `"n":2`, 1)))
+		}},
+		{"a record that contradicts", audit.ViewsRecord, func(t *testing.T) {
+			data, _, err := b.Record(ctx, "lost-e2")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var r op.Record
+			if err := json.Unmarshal(data, &r); err != nil {
+				t.Fatal(err)
+			}
+			r.Status, r.Reason, r.Winner = op.Succeeded, "", ""
+			if data, err = op.Marshal(&r); err != nil {
+				t.Fatal(err)
+			}
+			publish(t, bus.RecordMsg("lost-e2", nil).Subject, data)
+		}},
+		{"a step that nobody can read", audit.LogUndecodable, func(t *testing.T) {
+			publish(t, bus.JournalSubject(3), []byte(`{"surprise":true}`))
+		}},
+	}
+	for _, s := range steps { // one after the other: each leaves its fault behind
+		s.plant(t)
+		r := check(ctx, t, b, verify.Options{Patience: time.Second})
+		if r.ByInvariant[s.want] == 0 {
+			t.Errorf("%s: %s was not found among %v", s.name, s.want, r.ByInvariant)
+		}
+	}
+}
+
+// TestOpen demands that a history in which something never ends is found
+// wanting, and that the wait for it is bounded.
+func TestOpen(t *testing.T) {
+	ctx, b := history(t)
+	p := bus.PartitionOf("e0", b.Layout().Partitions)
+	if _, err := b.PutPolicy(ctx, []byte(`{"staging_window":"1h"}`)); err != nil {
+		t.Fatal(err)
+	}
+	for e, err := range b.JournalFollow(ctx, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Partition == p && strings.Contains(string(e.Data), `"policy":{"revision":1`) {
+			break
+		}
+	}
+	body := []byte(`{"op_id":"late","op_type":"version_entity"}`)
+	if _, err := b.Publish(ctx, bus.SubmitSubject("e0"), body, "", nil); err != nil {
+		t.Fatal(err)
+	}
+	r := check(ctx, t, b, verify.Options{Quiescent: true, Patience: 500 * time.Millisecond})
+	if r.ByInvariant[audit.LifeOpen] != 1 {
+		t.Errorf("an open operation was not found: %v", r.ByInvariant)
+	}
+}

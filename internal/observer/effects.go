@@ -19,7 +19,7 @@ func (f *fold) accepted(s *arbiter.Submit) {
 	}
 	name := f.count(o.opType, o.priority, func(t *Tally) { t.Submitted++ })
 	f.m.Submitted.WithLabelValues(name, o.priority.String()).Inc()
-	if len(f.ops) >= maxOperations {
+	if len(f.ops) >= f.most {
 		f.untracked++
 		return
 	}
@@ -248,14 +248,10 @@ func (f *fold) end(id string, s op.Status, why op.Reason) {
 	f.ended.add(f.told, 1)
 }
 
-// restage stages the operations whose backoff is over at the instant of the step.
-// The machine does so after the inputs and before its decisions, and the journal
-// has no line for it.
+// restage stages the operations whose backoff is over at the instant of the step;
+// the journal has no line for it. The machine does so before its decisions, here
+// it comes last: one that a decision named is settled by then.
 func (f *fold) restage() {
-	if f.staged {
-		return
-	}
-	f.staged = true
 	for o := f.part.returns.pop(f.s.At); o != nil; o = f.part.returns.pop(f.s.At) {
 		if f.ops[o.id] == o && o.status == op.Pending && !o.staged && !o.due.After(f.s.At) {
 			f.stage(o)

@@ -30,7 +30,7 @@ func EntityAt(ctx context.Context, b *bus.Bus, a entity.Addr) (*entity.Entity, e
 	if a.Version == 0 {
 		return head(ctx, b, a.ID)
 	}
-	t, err := timeline(ctx, b, a.ID)
+	t, err := Timeline(ctx, b, a.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -112,13 +112,9 @@ func History(ctx context.Context, b *bus.Bus, id string) ([]HistoryEntry, error)
 	return out, nil
 }
 
-func timeline(ctx context.Context, b *bus.Bus, id string) (*entity.Timeline, error) {
-	return walk(ctx, b, id, func(*applied) {}, func(*arbiter.Step) {}, func(string) {})
-}
-
 // Timeline returns every state that an entity ever had, folded from the journal.
 func Timeline(ctx context.Context, b *bus.Bus, id string) (*entity.Timeline, error) {
-	return timeline(ctx, b, id)
+	return walk(ctx, b, id, func(*applied) {}, func(*arbiter.Step) {}, func(string) {})
 }
 
 // applied is one change that a step applied.
@@ -152,7 +148,7 @@ func walk(ctx context.Context, b *bus.Bus, id string, change func(*applied), beg
 			return nil, err
 		}
 		begin(s)
-		if err := fold1(t, e.Seq, s, id, change, end); err != nil {
+		if err := foldStep(t, e.Seq, s, id, change, end); err != nil {
 			return nil, fmt.Errorf("observer: history of %s, journal entry %d: %w", id, e.Seq, err)
 		}
 	}
@@ -162,8 +158,8 @@ func walk(ctx context.Context, b *bus.Bus, id string, change func(*applied), beg
 	return t, nil
 }
 
-// fold1 folds what one step did to the entity.
-func fold1(t *entity.Timeline, seq uint64, s *arbiter.Step, id string, change func(*applied), end func(string)) error {
+// foldStep folds what one step did to the entity.
+func foldStep(t *entity.Timeline, seq uint64, s *arbiter.Step, id string, change func(*applied), end func(string)) error {
 	for i := range s.Out {
 		switch e := &s.Out[i]; {
 		case e.Succeeded != nil && e.Succeeded.Target == id:

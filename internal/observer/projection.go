@@ -22,7 +22,8 @@ type projection struct {
 	ops        map[string]*operation
 	targets    map[string]*target
 	partitions map[int]*partition
-	untracked  int // open operations beyond maxOperations
+	most       int // open operations that are followed one by one
+	untracked  int // open operations beyond them
 
 	total      Totals
 	byType     map[string]*Tally
@@ -66,7 +67,7 @@ type partition struct {
 
 func newProjection(m *metrics.Observer) *projection {
 	return &projection{
-		m: m, ops: map[string]*operation{}, targets: map[string]*target{}, partitions: map[int]*partition{},
+		m: m, most: maxOperations, ops: map[string]*operation{}, targets: map[string]*target{}, partitions: map[int]*partition{},
 		byType: map[string]*Tally{}, byPriority: map[op.Priority]*Tally{}, byReason: map[op.Reason]uint64{},
 	}
 }
@@ -74,10 +75,9 @@ func newProjection(m *metrics.Observer) *projection {
 // fold is one step on its way through the projection.
 type fold struct {
 	*projection
-	part   *partition
-	s      *arbiter.Step
-	told   time.Time // when the server stored the step
-	staged bool      // operations whose backoff is over are staged again
+	part *partition
+	s    *arbiter.Step
+	told time.Time // when the server stored the step
 }
 
 // apply folds the step of one journal entry that the server stored at told.
@@ -150,7 +150,6 @@ func (f *fold) effect(i int, submits map[string]*arbiter.Submit) {
 		f.total.Repeated++
 		f.m.Repeated.Inc()
 	case e.Decision != nil:
-		f.restage()
 		f.decision(e.Decision)
 	case e.Granted != nil:
 		f.granted(e.Granted)

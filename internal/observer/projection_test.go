@@ -48,7 +48,7 @@ func submit(id, target string, priority op.Priority) arbiter.Input {
 func accepted(id string) arbiter.Effect { return arbiter.Effect{Accepted: &arbiter.Accepted{OpID: id}} }
 
 func granted(id, target string, attempt int) arbiter.Effect {
-	return arbiter.Effect{Granted: &arbiter.Granted{OpID: id, Target: target, Attempt: attempt}}
+	return arbiter.Effect{Granted: &arbiter.Granted{OpID: id, Target: target, Attempt: attempt, Effective: op.Normal}}
 }
 
 func rejected(id, target string, why op.Reason) arbiter.Effect {
@@ -179,6 +179,19 @@ func TestQueuedLosersAreTheNextConflict(t *testing.T) {
 	}
 }
 
+func TestAConflictCanDissolve(t *testing.T) {
+	s := newScript()
+	s.step(ms(0), []arbiter.Input{submit("a", "x", 5), submit("b", "x", 5)}, accepted("a"), accepted("b"))
+	s.step(ms(1), nil, arbiter.Effect{Cancelled: &arbiter.Cancelled{OpID: "b", Target: "x", Reason: op.CancelledByRequest}})
+	s.step(ms(4), []arbiter.Input{submit("c", "x", 8)}, accepted("c"))
+	s.step(ms(10), nil, decision("x", "c", ms(10), contends("c", 8, op.VerdictWon), contends("a", 5, op.VerdictRejected)),
+		granted("c", "x", 1), rejected("a", "x", op.LowerPriority))
+	st := s.p.stats(ms(10))
+	if st.ConflictsDetected != 2 || st.ConflictsResolved != 1 || st.AverageResolution != .006 || st.Cancelled != 1 {
+		t.Errorf("%+v, average %v s", st.Totals, st.AverageResolution)
+	}
+}
+
 func TestLapsedAttempts(t *testing.T) {
 	s := newScript()
 	s.step(ms(0), []arbiter.Input{submit("a", "x", 5)}, accepted("a"))
@@ -252,6 +265,22 @@ func TestTypesAreBounded(t *testing.T) {
 	}
 }
 
+func TestOpenOperationsAreBounded(t *testing.T) {
+	s := newScript()
+	s.p.most = 2
+	s.step(ms(0), []arbiter.Input{submit("a", "x", 5), submit("b", "y", 5), submit("c", "z", 5), submit("d", "z", 5)},
+		accepted("a"), accepted("b"), accepted("c"), accepted("d"))
+	if st := s.p.stats(ms(0)); len(s.p.ops) != 2 || st.Pending != 4 || st.Submitted != 4 || !st.Balanced {
+		t.Errorf("%d followed, %+v", len(s.p.ops), st)
+	}
+	s.step(ms(10), nil, decision("z", "c", ms(10), contends("c", 5, op.VerdictWon), contends("d", 5, op.VerdictRejected)),
+		granted("c", "z", 1), rejected("d", "z", op.LaterSubmission))
+	s.step(ms(20), []arbiter.Input{result("c", "z", "")}, succeeded("c", "z", 0))
+	if st := s.p.stats(ms(20)); st.Pending != 2 || st.Executing != 0 || !st.Balanced || s.p.untracked != 0 {
+		t.Errorf("after two have ended: %+v", st)
+	}
+}
+
 func TestThroughputIsOverTheLastTenSeconds(t *testing.T) {
 	var r rate
 	r.add(t0.Add(-time.Hour), 1000)
@@ -322,6 +351,22 @@ func agree(t *rapid.T, m *arbiter.Machine, p *projection, known []string, now ti
 	if st.ConflictsResolved > st.ConflictsDetected {
 		t.Fatalf("%d conflicts resolved, %d detected", st.ConflictsResolved, st.ConflictsDetected)
 	}
+	for name, c := range map[string]struct {
+		metric prometheus.Counter
+		total  uint64
+	}{
+		"conflicts detected": {p.m.ConflictsDetected, st.ConflictsDetected},
+		"conflicts resolved": {p.m.ConflictsResolved, st.ConflictsResolved},
+		"grace saves":        {p.m.GraceSaves, st.GraceSaves},
+		"protections":        {p.m.ExecutingProtections, st.ExecutingProtections},
+		"stale results":      {p.m.StaleResults, st.StaleResults},
+		"cancels refused":    {p.m.CancelsRefused, st.CancelsRefused},
+		"steps":              {p.m.Steps, st.Steps},
+	} {
+		if got := testutil.ToFloat64(c.metric); got != float64(c.total) {
+			t.Fatalf("%s: %v scraped, %d in the statistics", name, got, c.total)
+		}
+	}
 	var executing []string
 	staged := map[string]int{}
 	for _, id := range known {
@@ -345,6 +390,9 @@ func agree(t *rapid.T, m *arbiter.Machine, p *projection, known []string, now ti
 	for id, tg := range p.targets {
 		if tg.staged != staged[id] || (tg.executing != nil) != slices.Contains(executing, id) {
 			t.Fatalf("%s: %d staged and executing %v, the machine has %d and %v", id, tg.staged, tg.executing, staged[id], executing)
+		}
+		if tg.conflict != (tg.staged >= 2) {
+			t.Fatalf("%s: %d staged, conflict %t", id, tg.staged, tg.conflict)
 		}
 		delete(staged, id)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
+	"github.com/hierarchy-bus/hierarchy/internal/daemon"
 	"github.com/hierarchy-bus/hierarchy/internal/observer"
 	"github.com/hierarchy-bus/hierarchy/internal/submitter"
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
@@ -22,7 +23,7 @@ func (a *app) status() *cobra.Command {
   hierarchy status 01a1ff7c-3943-7969-a04b-e04374343509 -o json`,
 		Args: exactly(1, "the id of an operation"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withBus(cmd.Context(), func(ctx context.Context, b *bus.Bus) error {
+			return a.ask(cmd.Context(), func(ctx context.Context, b *bus.Bus) error {
 				r, err := observer.Status(ctx, b, args[0])
 				if err != nil {
 					return err
@@ -78,7 +79,7 @@ func (a *app) explain() *cobra.Command {
   hierarchy explain 01a1ff7c-3943-7969-a04b-e04374343509 -o json`,
 		Args: exactly(1, "the id of an operation"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withBus(cmd.Context(), func(ctx context.Context, b *bus.Bus) error {
+			return a.ask(cmd.Context(), func(ctx context.Context, b *bus.Bus) error {
 				x, err := observer.Explain(ctx, b, args[0])
 				if err != nil {
 					return err
@@ -158,13 +159,13 @@ operation's status.`,
 		Example: `  hierarchy cancel 01a1ff7c-3943-7969-a04b-e04374343509`,
 		Args:    exactly(1, "the id of an operation"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withBus(cmd.Context(), func(ctx context.Context, b *bus.Bus) error {
+			return a.ask(cmd.Context(), func(ctx context.Context, b *bus.Bus) error {
 				r, err := observer.Status(ctx, b, args[0])
 				if err != nil {
 					return err
 				}
 				if r.Status.Terminal() {
-					return exitWith(exitOther, "the operation is %s already", r.Status)
+					return exitWith(daemon.ExitOther, "the operation is %s already", r.Status)
 				}
 				acc, err := submitter.New(submitter.Config{Bus: b}).Cancel(ctx, r.Target, r.OpID)
 				if err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
 	"github.com/hierarchy-bus/hierarchy/internal/cluster"
+	"github.com/hierarchy-bus/hierarchy/internal/daemon"
 	"github.com/hierarchy-bus/hierarchy/internal/stress"
 	"github.com/hierarchy-bus/hierarchy/internal/verify"
 )
@@ -53,7 +54,7 @@ else is in it, and the entities of the run stay there.`,
   hierarchy stress --server nats://127.0.0.1:4222`,
 		Args: atMost(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if a.conn.given(cmd) {
+			if a.conn.Given() {
 				return a.withBus(cmd.Context(), func(ctx context.Context, b *bus.Bus) error { return a.runLoad(ctx, b, &w) })
 			}
 			return a.embedded(cmd.Context(), executors, func(ctx context.Context, c *cluster.Cluster) error {
@@ -162,13 +163,13 @@ func showLoad(bar *progress, s stress.Progress) {
 func (r loadReport) verdict() error {
 	switch {
 	case !r.Verify.OK():
-		return exitWith(exitOther, "%d violations of the invariants", r.Verify.Total)
+		return exitWith(daemon.ExitOther, "%d violations of the invariants", r.Verify.Total)
 	case !r.accounted():
-		return exitWith(exitOther, "%d of %d operations are not accounted for, %d are open", r.Unaccounted, r.Submitted, r.Total.Open)
+		return exitWith(daemon.ExitOther, "%d of %d operations are not accounted for, %d are open", r.Unaccounted, r.Submitted, r.Total.Open)
 	case len(r.Verify.Lagging) > 0:
-		return exitWith(exitOther, "the views of the partitions %v lag behind the journal", r.Verify.Lagging)
+		return exitWith(daemon.ExitOther, "the views of the partitions %v lag behind the journal", r.Verify.Lagging)
 	case r.Total.Succeeded*20 < r.Submitted:
-		return exitWith(exitOther, "only %d of %d operations succeeded: too little to prove anything", r.Total.Succeeded, r.Submitted)
+		return exitWith(daemon.ExitOther, "only %d of %d operations succeeded: too little to prove anything", r.Total.Succeeded, r.Submitted)
 	}
 	return nil
 }

@@ -30,7 +30,7 @@ func (a *app) get() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.withBus(cmd.Context(), func(ctx context.Context, b *bus.Bus) error { return a.read(ctx, b, addr) })
+			return a.ask(cmd.Context(), func(ctx context.Context, b *bus.Bus) error { return a.read(ctx, b, addr) })
 		},
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hierarchy-bus/hierarchy/internal/daemon"
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
 
@@ -87,5 +88,5 @@ func (a *app) explainCode(name string) error {
 			}
 		}, c.Code)
 	}
-	return exitWith(exitNotFound, "there is no code or reason %q; `hierarchy errors` lists all", name)
+	return exitWith(daemon.ExitNotFound, "there is no code or reason %q; `hierarchy errors` lists all", name)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hierarchy-bus/hierarchy/internal/daemon"
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
 
@@ -17,7 +18,7 @@ type app struct {
 	out, errs io.Writer
 	output    string // -o
 	verbose   bool
-	conn      connection
+	conn      daemon.Connection
 }
 
 func (a *app) root() *cobra.Command {
@@ -51,13 +52,13 @@ priority, executes the winner exactly once and tells every loser why.
 	f := root.PersistentFlags()
 	f.StringVarP(&a.output, "output", "o", asTable, "form of the output: table, json, jsonl, name")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "log what the roles do, on stderr")
-	a.conn.flags(f)
+	a.conn.Flags(f)
 	root.AddCommand(
 		a.demo(), a.dev(), a.setup(),
 		a.submit(), a.status(), a.explain(), a.cancel(),
 		a.get(), a.history(), a.watch(),
 		a.verify(), a.stress(),
-		a.errors(), a.schema(), a.version(),
+		a.errors(), a.schema(), a.healthcheck(), a.version(),
 	)
 	return root
 }

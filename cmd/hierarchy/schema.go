@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hierarchy-bus/hierarchy/internal/daemon"
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
 
@@ -45,7 +46,7 @@ func (a *app) schema() *cobra.Command {
 			}
 			s, ok := params[args[0]]
 			if !ok {
-				return exitWith(exitNotFound, "there is no operation type %q; `hierarchy schema` lists them", args[0])
+				return exitWith(daemon.ExitNotFound, "there is no operation type %q; `hierarchy schema` lists them", args[0])
 			}
 			return writeJSON(a.out, s, "  ")
 		},

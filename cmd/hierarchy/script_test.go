@@ -19,6 +19,7 @@ import (
 	"github.com/hierarchy-bus/hierarchy/internal/arbiter"
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
 	"github.com/hierarchy-bus/hierarchy/internal/cluster"
+	"github.com/hierarchy-bus/hierarchy/internal/daemon"
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
 
@@ -160,11 +161,11 @@ func awaitFile(ts *testscript.TestScript, neg bool, args []string) {
 // and none falls through to "any other error".
 func TestExitOf(t *testing.T) {
 	for _, r := range op.Reasons() {
-		if code := exitOf(op.Rejected, r.Reason); code == exitOther || code == exitDone {
+		if code := exitOf(op.Rejected, r.Reason); code == daemon.ExitOther || code == daemon.ExitDone {
 			t.Errorf("%s has exit code %d", r.Reason, code)
 		}
 	}
-	if code := exitOf(op.Succeeded, ""); code != exitDone {
+	if code := exitOf(op.Succeeded, ""); code != daemon.ExitDone {
 		t.Errorf("a success has exit code %d", code)
 	}
 }

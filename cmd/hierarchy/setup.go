@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
+	"github.com/hierarchy-bus/hierarchy/internal/daemon"
 )
 
 func (a *app) setup() *cobra.Command {
@@ -109,7 +110,7 @@ func (a *app) told(changes []bus.Change, diff bool) error {
 		return err
 	}
 	if diff && pending > 0 {
-		return silently(exitOther)
+		return silently(daemon.ExitOther)
 	}
 	return nil
 }

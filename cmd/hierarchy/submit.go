@@ -13,6 +13,7 @@ import (
 
 	"github.com/hierarchy-bus/hierarchy/internal/await"
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
+	"github.com/hierarchy-bus/hierarchy/internal/daemon"
 	"github.com/hierarchy-bus/hierarchy/internal/observer"
 	"github.com/hierarchy-bus/hierarchy/internal/submitter"
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
@@ -197,7 +198,9 @@ func (a *app) submitOne(ctx context.Context, b *bus.Bus, body []byte, o *submitO
 		watch = await.Start(ctx, b)
 		defer watch.Stop()
 	}
-	acc, err := submitter.New(submitter.Config{Bus: b}).Submit(ctx, body, "")
+	soon, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	acc, err := submitter.New(submitter.Config{Bus: b}).Submit(soon, body, "")
 	if err != nil {
 		return err
 	}
@@ -230,7 +233,7 @@ func waitFor(ctx context.Context, w *await.Watch, timeout time.Duration) error {
 	}
 	err := w.Wait(wait)
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		return exitWith(exitTimeout, "%s still open after %s; the submission stands", plural(w.Counts().Open(), "operation"), timeout)
+		return exitWith(daemon.ExitTimeout, "%s still open after %s; the submission stands", plural(w.Counts().Open(), "operation"), timeout)
 	}
 	return err
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/hierarchy-bus/hierarchy/internal/await"
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
+	"github.com/hierarchy-bus/hierarchy/internal/daemon"
 	"github.com/hierarchy-bus/hierarchy/internal/submitter"
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
@@ -218,9 +219,9 @@ func (l *fileLoad) verdict(r *fileReport, err, late error) error {
 		worst[exitOf(status, op.Reason(reason))] = true
 	}
 	if r.Refused > 0 {
-		worst[exitUsage] = true
+		worst[daemon.ExitUsage] = true
 	}
-	for _, code := range []int{exitUsage, exitOther, exitFailed, exitCancelled, exitLost} {
+	for _, code := range []int{daemon.ExitUsage, daemon.ExitOther, daemon.ExitFailed, daemon.ExitCancelled, daemon.ExitLost} {
 		if worst[code] {
 			return silently(code)
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hierarchy-bus/hierarchy/internal/audit"
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
+	"github.com/hierarchy-bus/hierarchy/internal/daemon"
 	"github.com/hierarchy-bus/hierarchy/internal/verify"
 )
 
@@ -52,7 +53,7 @@ func (a *app) judge(ctx context.Context, b *bus.Bus, o verify.Options) error {
 		return err
 	}
 	if !r.OK() {
-		return exitWith(exitOther, "%d violations of the invariants", r.Total)
+		return exitWith(daemon.ExitOther, "%d violations of the invariants", r.Total)
 	}
 	return nil
 }

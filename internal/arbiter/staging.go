@@ -175,6 +175,9 @@ func (m *Machine) windowOf(e *entry) time.Duration {
 // resolve decides the staging area of t (contract §3).
 func (m *Machine) resolve(t *target) {
 	m.disarm(&t.window)
+	if plantedFault && len(t.staged) > 1 {
+		t.staged[0], t.staged[1] = t.staged[1], t.staged[0]
+	}
 	winner := t.staged[0]
 	d := &op.Decision{
 		ID: m.decisionID(), Target: t.id, At: m.at, WindowOpened: t.opened, WindowClosed: t.closes,

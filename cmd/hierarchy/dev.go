@@ -15,16 +15,15 @@ import (
 
 // devOptions are the flags of dev.
 type devOptions struct {
-	store      string
-	host       string
-	port       int
-	http       string
-	executors  int
-	resolvers  int
-	partitions int
-	sync       bool
-	urlFile    string
-	drain      time.Duration
+	store     string
+	host      string
+	port      int
+	http      string
+	executors int
+	resolvers int
+	sync      bool
+	urlFile   string
+	drain     time.Duration
 }
 
 func (a *app) dev() *cobra.Command {

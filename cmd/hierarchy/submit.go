@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"strings"
 	"time"
 
@@ -177,9 +178,7 @@ func (o *submitOptions) paramsOf(kind string) (map[string]any, error) {
 	case kind == op.TypeComplexUpdate:
 		params["set"] = fields
 	default: // of a type that we do not know, the params themselves
-		for name, v := range fields {
-			params[name] = v
-		}
+		maps.Copy(params, fields)
 	}
 	return params, nil
 }

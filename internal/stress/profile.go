@@ -34,8 +34,12 @@ func Seed() Profile {
 		Name: "seed", Duration: time.Minute, Targets: 10, Rate: 150, BurstMin: 3, BurstMax: 8,
 		Priorities: []Share[op.Priority]{{op.Low, 25}, {op.Normal, 45}, {op.High, 25}, {op.Critical, 5}},
 		Types: []Share[string]{
-			{op.TypeVersion, 30}, {op.TypeModifyField, 25}, {op.TypeBorrow, 20},
-			{op.TypeComplexUpdate, 15}, {op.TypePromoteToRoot, 5}, {op.TypeDetach, 5},
+			{op.TypeVersion, 30},
+			{op.TypeModifyField, 25},
+			{op.TypeBorrow, 20},
+			{op.TypeComplexUpdate, 15},
+			{op.TypePromoteToRoot, 5},
+			{op.TypeDetach, 5},
 		},
 		OnConflict: []Share[op.Conflict]{{op.OnConflictReject, 1}},
 	}

@@ -116,11 +116,14 @@ func TestAccounting(t *testing.T) {
 		Out: []arbiter.Effect{
 			{Decision: &op.Decision{WindowClosed: at, Contenders: []op.Contender{{OpID: "won", Priority: op.High, Effective: op.High}, {OpID: "lost", Priority: op.Low, Effective: op.Low}}}},
 			{Decision: &op.Decision{WindowClosed: at.Add(-time.Hour), Contenders: []op.Contender{{OpID: "foreign", Priority: op.Low, Effective: op.Low}}}},
-			{Granted: &arbiter.Granted{OpID: "won", Effective: op.High}}, {Succeeded: &arbiter.Succeeded{OpID: "won"}},
+			{Granted: &arbiter.Granted{OpID: "won", Effective: op.High}},
+			{Succeeded: &arbiter.Succeeded{OpID: "won"}},
 			{Retry: &arbiter.Retry{OpID: "lost", RetryCount: 1}},
 			{Rejected: &arbiter.Rejected{OpID: "lost", Reason: op.LowerPriority}},
-			{Succeeded: &arbiter.Succeeded{OpID: "twice"}}, {Cancelled: &arbiter.Cancelled{OpID: "twice", Reason: op.CancelledByRequest}},
-			{Accepted: &arbiter.Accepted{OpID: "open"}}, {Refused: &arbiter.Refused{}},
+			{Succeeded: &arbiter.Succeeded{OpID: "twice"}},
+			{Cancelled: &arbiter.Cancelled{OpID: "twice", Reason: op.CancelledByRequest}},
+			{Accepted: &arbiter.Accepted{OpID: "open"}},
+			{Refused: &arbiter.Refused{}},
 		},
 	}
 	data, err := json.Marshal(&s)

@@ -22,8 +22,7 @@
 //
 // Every feed ([Bus.Intake], [Bus.JournalFollow], [Bus.Events], the views) is an
 // ordered consumer that this package keeps alive itself: it checks that no
-// delivery is missing, starts again behind the last message it passed on, and
-// never passes one on twice.
+// delivery is missing, and starts again behind the last message it passed on.
 //
 // # When things go wrong
 //

@@ -40,12 +40,12 @@ func (e *Emitter) answer(m *nats.Msg) {
 func (e *Emitter) acked(s *slot, data []byte) {
 	if !bytes.Contains(data, []byte(`"error"`)) {
 		if s.key != nil {
-			ack, err := parseAck(data)
-			if err != nil {
+			seq, ok := ackSeq(data)
+			if !ok {
 				e.later(s)
 				return
 			}
-			s.key.seq = ack.Seq
+			s.key.seq = seq
 		}
 		e.complete(s)
 		return
@@ -59,6 +59,19 @@ func (e *Emitter) acked(s *slot, data []byte) {
 	default:
 		e.later(s)
 	}
+}
+
+// ackSeq is the sequence in a positive acknowledgement. One of these comes back
+// for every message, so it is not worth a decoder.
+func ackSeq(data []byte) (seq uint64, ok bool) {
+	_, rest, _ := bytes.Cut(data, []byte(`"seq":`))
+	for _, c := range bytes.TrimLeft(rest, " ") {
+		if c < '0' || c > '9' {
+			break
+		}
+		seq = seq*10 + uint64(c-'0')
+	}
+	return seq, seq > 0 // streams count from 1
 }
 
 // answered handles what the key of s holds: something as new, then we are done,

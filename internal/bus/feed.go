@@ -136,9 +136,6 @@ func (f *feed) run(ctx context.Context, yield func(delivery) bool) (more bool, e
 		}
 		delivered.Store(want)
 		pending = md.NumPending
-		if md.Sequence.Stream <= f.last {
-			continue // a server that lags began too early
-		}
 		f.last, f.seen = md.Sequence.Stream, true
 		if !yield(delivery{Msg: m, seq: md.Sequence.Stream, pending: md.NumPending, time: md.Timestamp}) {
 			return false, nil

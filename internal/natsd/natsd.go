@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -131,12 +132,16 @@ func (s *Server) ClientURL() string {
 
 // Connect opens a connection that does not pass through a socket.
 func (s *Server) Connect(opts ...nats.Option) (*nats.Conn, error) {
-	nc, err := nats.Connect("", append([]nats.Option{nats.InProcessServer(s.s)}, opts...)...)
+	nc, err := nats.Connect("", append([]nats.Option{nats.InProcessServer(s)}, opts...)...)
 	if err != nil {
 		return nil, fmt.Errorf("natsd: connect: %w", err)
 	}
 	return nc, nil
 }
+
+// InProcessConn opens one end of a pipe to the server, which makes it a
+// [nats.InProcessConnProvider].
+func (s *Server) InProcessConn() (net.Conn, error) { return s.s.InProcessConn() }
 
 // Stop shuts the server down gracefully and waits until its files are closed.
 // Calling it twice is fine.

@@ -7,6 +7,7 @@
 package natstest
 
 import (
+	"net"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -55,10 +56,14 @@ func (s *Server) Start(t *testing.T) {
 // Stop stops the server and waits for its goroutines.
 func (s *Server) Stop() { s.s.Stop() }
 
+// InProcessConn opens one end of a pipe to the server that runs now, which makes
+// it a [nats.InProcessConnProvider] that survives a restart.
+func (s *Server) InProcessConn() (net.Conn, error) { return s.s.InProcessConn() }
+
 // Connect returns a connection that closes with the test.
 func (s *Server) Connect(t *testing.T, opts ...nats.Option) *nats.Conn {
 	t.Helper()
-	nc, err := s.s.Connect(opts...)
+	nc, err := nats.Connect("", append([]nats.Option{nats.InProcessServer(s)}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,34 @@
+// Command executor runs the attempts that resolvers grant. Start as many as
+// there is work for.
+package main
+
+import (
+	"context"
+
+	"github.com/spf13/pflag"
+
+	"github.com/hierarchy-bus/hierarchy/internal/daemon"
+	"github.com/hierarchy-bus/hierarchy/internal/executor"
+)
+
+// version is set by the linker.
+var version string
+
+func main() {
+	var concurrency int
+	daemon.Main(daemon.Role{
+		Name: "executor", Short: "Runs the attempts that the resolvers grant.", Version: version,
+		Example: "  executor --server nats://127.0.0.1:4222\n  executor --concurrency 16 --http :8080",
+		Flags: func(f *pflag.FlagSet) {
+			f.IntVar(&concurrency, "concurrency", executor.DefaultConcurrency, "handlers that may run at once")
+		},
+		Run: func(ctx context.Context, p *daemon.Process) error {
+			stats := &executor.Stats{}
+			p.Service.Describe(func() any { return stats.Read() })
+			return executor.Run(ctx, executor.Config{
+				Bus: p.Bus, Name: p.Name, Logger: p.Logger, Concurrency: concurrency, DrainTimeout: p.DrainTimeout,
+				Ready: p.SetReady, Metrics: p.Metrics.Executor(), Stats: stats,
+			})
+		},
+	})
+}

@@ -1,0 +1,32 @@
+// Command observer follows the journal: metrics, health, explanations and
+// history. Nothing else depends on it.
+package main
+
+import (
+	"context"
+
+	"github.com/hierarchy-bus/hierarchy/internal/daemon"
+	"github.com/hierarchy-bus/hierarchy/internal/observer"
+)
+
+// version is set by the linker.
+var version string
+
+func main() {
+	daemon.Main(daemon.Role{
+		Name: "observer", Short: "Follows the journal: metrics, health, explanations and history.", Version: version,
+		Example:    "  observer --server nats://127.0.0.1:4222 --http 127.0.0.1:8080",
+		OwnService: true,
+		Run: func(ctx context.Context, p *daemon.Process) error {
+			o, err := observer.New(observer.Config{
+				Bus: p.Bus, Name: p.Name, Version: p.Version, Logger: p.Logger, Metrics: p.Metrics.Observer(), Ready: p.SetReady,
+			})
+			if err != nil {
+				return err
+			}
+			p.Handle("GET /health", o.HealthHandler())
+			p.Handle("GET /stats", o.StatsHandler())
+			return o.Run(ctx)
+		},
+	})
+}

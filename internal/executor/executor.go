@@ -127,6 +127,7 @@ func Run(ctx context.Context, cfg Config) error {
 	// What runs when ctx ends goes on: only the drain's end stops it.
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
+	defer e.listen()()
 	cfg.Ready(true)
 	e.serve(ctx, running, feed.C())
 	cfg.Ready(false)
@@ -145,6 +146,7 @@ type executor struct {
 	metrics  *metrics.Executor
 	builtin  op.Types
 	handlers chan struct{} // a slot for each handler that may run
+	reigns   reigns
 	wg       sync.WaitGroup
 }
 

@@ -75,26 +75,6 @@ func TestRepeatsUntilAnOwnerAnswers(t *testing.T) {
 	}
 }
 
-// An owner that dies between hearing a report and answering it has the report
-// repeated to whoever comes next.
-func TestRepeatsWhatWasHeardButNotAnswered(t *testing.T) {
-	b := real(t)
-	var heard atomic.Int32
-	got := owner(t, b, 1, func(op.Result) *op.ResultAck {
-		if heard.Add(1) == 1 {
-			return nil
-		}
-		return &op.ResultAck{Accepted: true}
-	})
-	start(t, Config{Bus: b})
-	offer(t, b, work("a"))
-	first, second := take(t, got), take(t, got)
-	if first.OpID != second.OpID || string(first.Change) != string(second.Change) || first.Duration != second.Duration {
-		t.Errorf("the repeat differs: %+v, %+v", first, second)
-	}
-	empty(t, b)
-}
-
 func TestRefusedAttemptIsDoneWith(t *testing.T) {
 	b := real(t)
 	got := owner(t, b, 1, func(op.Result) *op.ResultAck { return &op.ResultAck{Why: "superseded"} })

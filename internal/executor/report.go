@@ -3,8 +3,14 @@ package executor
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
+	"strconv"
+	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
+	"github.com/hierarchy-bus/hierarchy/internal/bus"
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
 
@@ -18,10 +24,11 @@ const (
 	firstPause = 5 * time.Millisecond
 	lastPause  = 500 * time.Millisecond
 
-	// The patience with one report doubles likewise. A commit waits for an
-	// election of the server in the worst case, which takes seconds: asking
-	// more often would only pile up refused copies in the journal.
-	firstPatience = time.Second
+	// The patience with one report doubles likewise. A commit may wait for an
+	// election of the server, which takes seconds: asking more often would only
+	// pile up refused copies in the journal. That a partition has a new owner is
+	// heard at once, see reigns.
+	firstPatience = 4 * time.Second
 	lastPatience  = 8 * time.Second
 )
 
@@ -43,7 +50,11 @@ func (e *executor) report(ctx context.Context, w *op.Work, data []byte, until ti
 		}
 		if ctx.Err() != nil || !wait(ctx, pause) || time.Now().After(until) {
 			e.stats.Unanswered.Add(1)
-			e.log.Warn("no owner answered the report; the attempt will lapse", "op_id", w.Operation.ID, "attempt", w.Attempt,
+			level := slog.LevelWarn
+			if ctx.Err() != nil {
+				level = slog.LevelDebug // the drain has one line for all of them
+			}
+			e.log.Log(ctx, level, "no owner answered the report; the attempt will lapse", "op_id", w.Operation.ID, "attempt", w.Attempt,
 				"partition", w.Partition, "reports", n+1, "error", err)
 			return false, false
 		}
@@ -59,7 +70,7 @@ func (e *executor) report(ctx context.Context, w *op.Work, data []byte, until ti
 // ask sends one report and reads its answer. An answer about something else is
 // an error like none at all.
 func (e *executor) ask(ctx context.Context, w *op.Work, data []byte, patience time.Duration) (*op.ResultAck, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(e.reigns.of(ctx, w.Partition), patience)
 	defer cancel()
 	body, err := e.bus.Report(ctx, w.Partition, data)
 	if err != nil {
@@ -89,7 +100,7 @@ func (e *executor) answered(w *op.Work, ack *op.ResultAck) bool {
 		return true
 	}
 	e.stats.Refused.Add(1)
-	e.log.Info("report refused, nothing changed", "op_id", w.Operation.ID, "attempt", w.Attempt, "why", ack.Why)
+	e.log.Debug("report refused, nothing changed", "op_id", w.Operation.ID, "attempt", w.Attempt, "why", ack.Why)
 	return false
 }
 
@@ -103,4 +114,58 @@ func wait(ctx context.Context, d time.Duration) bool {
 	case <-ctx.Done():
 		return false
 	}
+}
+
+// reigns ends the wait for an answer of an owner that has been deposed. A dead
+// owner never answers, and whoever takes over says so in an event; without that
+// news a report is repeated when the patience with it is over.
+type reigns struct {
+	mu sync.Mutex
+	by map[int]reign
+}
+
+type reign struct {
+	ctx context.Context //nolint:containedctx // it is what a reign is: a time
+	end context.CancelFunc
+}
+
+// of is the present reign over a partition, as part of ctx, which must be the
+// same in every call.
+func (r *reigns) of(ctx context.Context, partition int) context.Context {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	v, ok := r.by[partition]
+	if !ok {
+		v.ctx, v.end = context.WithCancel(ctx)
+		if r.by == nil {
+			r.by = map[int]reign{}
+		}
+		r.by[partition] = v
+	}
+	return v.ctx
+}
+
+func (r *reigns) over(partition int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if v, ok := r.by[partition]; ok {
+		v.end()
+		delete(r.by, partition)
+	}
+}
+
+// listen hears of take-overs until stop is called.
+func (e *executor) listen() (stop func()) {
+	sub, err := e.bus.Conn().Subscribe(bus.EventFilter(string(op.EventTakeover), ""), func(m *nats.Msg) {
+		if _, token, err := bus.ParseEvent(m.Subject); err == nil {
+			if p, err := strconv.Atoi(token); err == nil {
+				e.reigns.over(p)
+			}
+		}
+	})
+	if err != nil {
+		e.log.Warn("take-overs are not heard of, so reports are repeated later", "error", err)
+		return func() {}
+	}
+	return func() { _ = sub.Unsubscribe() } // fails when the connection is closed, which is as good
 }

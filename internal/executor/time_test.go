@@ -8,6 +8,7 @@ import (
 
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
 	"github.com/hierarchy-bus/hierarchy/internal/entity"
+	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
 
 // The report of an attempt that nobody answers is given up half a minute after
@@ -32,6 +33,58 @@ func TestDeadOwner(t *testing.T) {
 			t.Errorf("%d repeats: the pause neither grows nor stays bounded", n)
 		}
 		r.end()
+	})
+}
+
+// An owner that dies between hearing a report and answering it has the report
+// repeated to whoever comes next.
+func TestRepeatsWhatWasHeardButNotAnswered(t *testing.T) {
+	bubble(t, func(t *testing.T, b *bus.Bus) {
+		heard := 0
+		got := owner(t, b, 1, func(op.Result) *op.ResultAck {
+			if heard++; heard == 1 {
+				return nil
+			}
+			return &op.ResultAck{Accepted: true}
+		})
+		start(t, Config{Bus: b})
+		offer(t, b, work("a"))
+		first, second := take(t, got), take(t, got)
+		if first.OpID != second.OpID || string(first.Change) != string(second.Change) || first.Duration != second.Duration {
+			t.Errorf("the repeat differs: %+v, %+v", first, second)
+		}
+		empty(t, b)
+	})
+}
+
+// A report to an owner that died is repeated when somebody takes over, and not
+// only when the patience with the dead is over.
+func TestTakeover(t *testing.T) {
+	bubble(t, func(t *testing.T, b *bus.Bus) {
+		answers := false
+		got := owner(t, b, 1, func(op.Result) *op.ResultAck {
+			if !answers {
+				return nil
+			}
+			return &op.ResultAck{Accepted: true}
+		})
+		start(t, Config{Bus: b})
+		offer(t, b, work("a"))
+		take(t, got)
+		synctest.Wait()
+		answers = true
+		began := time.Now()
+		offerRaw(t, b, bus.EventSubject(op.EventTakeover, "2"), nil) // another partition
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if len(got) > 0 {
+			t.Error("repeated for the take-over of another partition")
+		}
+		offerRaw(t, b, bus.EventSubject(op.EventTakeover, "1"), nil)
+		take(t, got)
+		if took := time.Since(began); took > 1100*time.Millisecond {
+			t.Errorf("repeated after %s", took)
+		}
 	})
 }
 

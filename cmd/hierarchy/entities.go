@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"maps"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -64,7 +62,7 @@ func showEntity(w io.Writer, e *entity.Entity) {
 	}
 	fmt.Fprintf(w, "  modified %s by %s\n\n", e.LastModified.Local().Format(timeLayout), e.LastOpID)
 	g := grid{header: []string{"FIELD", "VALUE", "BORROWED FROM"}}
-	for _, name := range slices.Sorted(maps.Keys(e.Fields)) {
+	for _, name := range sortedKeys(e.Fields) {
 		from := ""
 		if s := e.AttributeSource[name]; s != nil {
 			from = fmt.Sprintf("@%s~%d.%s", s.EntityID, s.Version, s.Field)
@@ -131,7 +129,7 @@ func (a *app) tellHistory(h []observer.HistoryEntry) error {
 func what(e *observer.HistoryEntry) string {
 	var parts []string
 	if e.Change != nil {
-		for _, name := range slices.Sorted(maps.Keys(e.Change.Set)) {
+		for _, name := range sortedKeys(e.Change.Set) {
 			parts = append(parts, name+"="+short(e.Change.Set[name]))
 		}
 	}

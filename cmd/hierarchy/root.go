@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -56,8 +58,8 @@ priority, executes the winner exactly once and tells every loser why.
 	root.AddCommand(
 		a.demo(), a.dev(), a.setup(),
 		a.submit(), a.status(), a.explain(), a.cancel(),
-		a.get(), a.history(), a.watch(),
-		a.verify(), a.stress(),
+		a.get(), a.history(), a.lineage(), a.export(), a.watch(),
+		a.verify(), a.stress(), a.config(),
 		a.errors(), a.schema(), a.healthcheck(), a.version(),
 	)
 	return root
@@ -144,6 +146,8 @@ func ms(v float64) string {
 	}
 	return fmt.Sprintf("%.1f ms", v)
 }
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
 func plural(n int, one string) string {
 	if n == 1 {

@@ -10,7 +10,6 @@ import (
 	"io"
 	"maps"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -199,7 +198,7 @@ func (r *fileReport) show(w io.Writer) {
 	}
 	fmt.Fprintf(w, "%d = %d succeeded + %d rejected + %d cancelled + %d open\n",
 		r.Submitted, r.Succeeded, r.Rejected, r.Cancelled, r.Open)
-	for _, reason := range slices.Sorted(maps.Keys(r.Reasons)) {
+	for _, reason := range sortedKeys(r.Reasons) {
 		fmt.Fprintf(w, "  %s %d\n", reason, r.Reasons[reason])
 	}
 }

@@ -71,11 +71,14 @@ func (e *executor) attempt(ctx context.Context, m bus.WorkItem, received time.Ti
 		outcome = "refused"
 	}
 	e.metrics.Attempts.WithLabelValues(w.Operation.Type, outcome).Inc()
-	// Answered or not, the attempt is over: what comes next is a new grant.
-	// Only a drain that ran out of time leaves the message to another executor.
-	if outcome != "unreported" || ctx.Err() == nil {
-		m.Ack()
+	if outcome == "unreported" && ctx.Err() != nil {
+		// The drain ran out of time, the lease has not: somebody else may make
+		// it. Handlers may run more than once.
+		e.giveBack(m)
+		return
 	}
+	// Answered or not, the attempt is over: what comes next is a new grant.
+	m.Ack()
 }
 
 // decodeWork reads a work message and refuses what could not be reported on.

@@ -204,7 +204,7 @@ func (e *executor) drain(stop context.CancelFunc) {
 		return
 	case <-t.C:
 	}
-	e.log.Warn("attempts were left unfinished; their leases will run out", "attempts", e.stats.InFlight.Load())
+	e.log.Warn("attempts were left unfinished, to another executor or the end of their leases", "attempts", e.stats.InFlight.Load())
 	stop()
 	<-done
 }

@@ -139,6 +139,8 @@ func f(m set, h http.Header, l []int) {
 }
 `,
 		"p/id.go":     "package p\n\nimport \"time\"\n\nvar now = time.Now\n",
+		"p/on.go":     "//go:build planted\n\npackage p\n\ntype set int\n",
+		"p/off.go":    "//go:build !planted\n\npackage p\n\nvar _ = make(chan int) // want\n",
 		"p/a_test.go": "package p\n\nimport \"time\"\n\nvar later = time.Now\n",
 	}
 	tree := plant(t, files)

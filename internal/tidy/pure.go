@@ -48,7 +48,7 @@ func CheckPure(t *Tree, dirs []string, impure map[string]string, imp types.Impor
 	var found []Finding
 	packages := t.Packages()
 	for _, dir := range dirs {
-		files := packages[dir]
+		files := slices.DeleteFunc(packages[dir], func(f *File) bool { return f.Off })
 		info := &types.Info{Types: map[ast.Expr]types.TypeAndValue{}, Uses: map[*ast.Ident]types.Object{}}
 		var asts []*ast.File
 		for _, f := range files {

@@ -3,10 +3,12 @@ package tidy
 import (
 	"fmt"
 	"go/ast"
+	"go/build/constraint"
 	"go/parser"
 	"go/token"
 	"io/fs"
 	"path"
+	"runtime"
 	"strings"
 )
 
@@ -33,6 +35,7 @@ type File struct {
 	Path string // from the root of the tree
 	Dir  string // package directory from the root of the tree, such as "pkg/op"
 	Test bool   // its name ends in _test.go
+	Off  bool   // a build constraint leaves it out of a plain build
 	Text []byte
 	AST  *ast.File
 }
@@ -70,7 +73,7 @@ func Load(fsys fs.FS) (*Tree, error) {
 			return err
 		}
 		t.Files = append(t.Files, &File{
-			Path: p, Dir: path.Dir(p), Test: strings.HasSuffix(p, "_test.go"), Text: text, AST: file,
+			Path: p, Dir: path.Dir(p), Test: strings.HasSuffix(p, "_test.go"), Off: off(file), Text: text, AST: file,
 		})
 		return nil
 	})
@@ -84,6 +87,23 @@ func skipDir(fsys fs.FS, p string) bool {
 	}
 	_, err := fs.Stat(fsys, path.Join(p, "go.mod"))
 	return err == nil
+}
+
+// off reports whether the file's build constraint asks for something else than
+// the system that this runs on.
+func off(file *ast.File) bool {
+	for _, group := range file.Comments {
+		for _, c := range group.List {
+			if c.Pos() > file.Package || !constraint.IsGoBuild(c.Text) {
+				continue
+			}
+			expr, err := constraint.Parse(c.Text)
+			return err == nil && !expr.Eval(func(tag string) bool {
+				return tag == runtime.GOOS || tag == runtime.GOARCH || tag == "unix" || strings.HasPrefix(tag, "go1.")
+			})
+		}
+	}
+	return false
 }
 
 // Packages returns the files that are not tests, by package directory.

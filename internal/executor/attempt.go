@@ -22,7 +22,8 @@ const (
 	CodeBadChange = "bad_change"   // the handler's change does not fit the entity
 )
 
-// attempt takes one work message to its end: run, report, acknowledge.
+// attempt takes one work message to its end: run, report, acknowledge. It comes
+// with a handler's slot, which it frees before it reports.
 func (e *executor) attempt(ctx context.Context, m bus.WorkItem, received time.Time) {
 	e.stats.Received.Add(1)
 	e.stats.InFlight.Add(1)
@@ -32,19 +33,15 @@ func (e *executor) attempt(ctx context.Context, m bus.WorkItem, received time.Ti
 		e.stats.Garbage.Add(1)
 		e.metrics.Dropped.WithLabelValues("unreadable").Inc()
 		e.log.Warn("work that cannot be read is dropped", "subject", m.Subject, "error", err)
+		<-e.handlers
 		m.Ack()
 		return
 	}
 	if m.Delivered > 1 && e.superseded(ctx, &w) {
 		e.stats.Superseded.Add(1)
 		e.metrics.Dropped.WithLabelValues("lease_over").Inc()
+		<-e.handlers
 		m.Ack()
-		return
-	}
-	select {
-	case e.handlers <- struct{}{}:
-	case <-ctx.Done():
-		e.giveBack(m)
 		return
 	}
 	lease := w.Lease

@@ -21,11 +21,15 @@ const (
 	DefaultLease        = 30 * time.Second // of work that does not say
 )
 
-// reportsPerHandler is how many reports may wait for their commit for each
-// handler that may run. A report waits for a commit and costs no processor, so it
-// must not keep a handler from starting: rate = reports in flight / latency of a
-// commit.
-const reportsPerHandler = 16
+// A report waits for a commit and costs no processor, so it must not keep a
+// handler from starting: rate = attempts in flight / latency of a commit. These
+// are the attempts in flight for each handler that may run. A quarter as many may
+// be fetched ahead, with their leases running, which is nothing to the built-in
+// types and much to handlers that take seconds.
+const (
+	inFlightBuiltin = 16
+	inFlightCustom  = 2
+)
 
 // Handler computes the effect of one attempt of a custom type. It may be called
 // more than once for one operation, also at the same time in two processes;
@@ -120,7 +124,11 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	cfg.Metrics.Capacity.Add(float64(cfg.Concurrency))
 	defer cfg.Metrics.Capacity.Sub(float64(cfg.Concurrency))
-	feed, err := cfg.Bus.Work(ctx, cfg.Concurrency*reportsPerHandler)
+	inFlight := inFlightBuiltin
+	if len(cfg.Handlers) > 0 {
+		inFlight = inFlightCustom
+	}
+	feed, err := cfg.Bus.Work(ctx, cfg.Concurrency*inFlight)
 	if err != nil {
 		return fmt.Errorf("executor: read work: %w", err)
 	}
@@ -150,16 +158,25 @@ type executor struct {
 	wg       sync.WaitGroup
 }
 
-// serve starts an attempt for each item until ctx or the feed ends. The feed
-// bounds how many are in flight.
+// serve starts an attempt for each item until ctx or the feed ends. A handler's
+// slot comes first: work that is not taken has no lease running here, and another
+// executor can have it. The feed bounds how many are in flight.
 func (e *executor) serve(ctx, running context.Context, work <-chan bus.WorkItem) {
 	for {
 		select {
 		case <-ctx.Done():
 			e.handBack(work)
 			return
+		case e.handlers <- struct{}{}:
+		}
+		select {
+		case <-ctx.Done():
+			<-e.handlers
+			e.handBack(work)
+			return
 		case m, ok := <-work:
 			if !ok {
+				<-e.handlers
 				return
 			}
 			received := time.Now()

@@ -108,8 +108,10 @@ func TestUnreadableReportIsNotRepeated(t *testing.T) {
 
 func TestAnswersAboutSomethingElseDoNotCount(t *testing.T) {
 	b := real(t)
-	answers := []string{`nonsense`, `{}`, `{"type":"ops.v1.result_ack","op_id":"b","attempt":1,"accepted":true}`,
-		`{"type":"ops.v1.result_ack","op_id":"a","attempt":2,"accepted":true}`, `{"type":"ops.v1.result_ack","op_id":"a","attempt":1,"accepted":true}`}
+	answers := []string{
+		`nonsense`, `{}`, `{"type":"ops.v1.result_ack","op_id":"b","attempt":1,"accepted":true}`,
+		`{"type":"ops.v1.result_ack","op_id":"a","attempt":2,"accepted":true}`, `{"type":"ops.v1.result_ack","op_id":"a","attempt":1,"accepted":true}`,
+	}
 	n := 0
 	stop, err := b.Results(1, func(_ []byte, reply func([]byte)) {
 		reply([]byte(answers[n]))
@@ -171,12 +173,14 @@ func TestWhatAHandlerDoesBecomesTheResult(t *testing.T) {
 		{name: "not-json", failure: &op.Failure{Code: CodeBadChange, Terminal: true}, h: func(context.Context, *Task) (*entity.Change, error) {
 			return &entity.Change{Kind: entity.Modified, Set: map[string]json.RawMessage{"x": json.RawMessage("{")}}, nil
 		}},
-		{name: "stale", edit: func(w *op.Work) { w.Operation.ExpectedVersion = &five },
+		{
+			name: "stale", edit: func(w *op.Work) { w.Operation.ExpectedVersion = &five },
 			failure: &op.Failure{Code: entity.FailStale, Terminal: true, Reason: op.StaleVersion},
 			h: func(context.Context, *Task) (*entity.Change, error) {
 				t.Error("a stale operation ran")
 				return nil, nil
-			}},
+			},
+		},
 		{name: "no-handler", edit: func(w *op.Work) { w.Operation.Type = "unheard" }, failure: &op.Failure{Code: CodeNoHandler}},
 		{name: "snapshot", edit: func(w *op.Work) { w.Entity = json.RawMessage(`"text"`) }, failure: &op.Failure{Code: CodeSnapshot}},
 	}

@@ -8,6 +8,7 @@ package natstest
 
 import (
 	"net"
+	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -23,10 +24,22 @@ import (
 // here, outside every bubble, and never release it.
 var keepTicker = sync.OnceFunc(ats.Register)
 
-// Run calls f inside a bubble with a server that lives as long as f.
+// The client library keeps timers in a pool for the whole binary. A timer made
+// in one bubble must not be used outside it, nor the other way round, so the
+// pool is emptied on the way in and out: a second collection drops what the
+// first one has set aside.
+func dropPools() {
+	runtime.GC()
+	runtime.GC()
+}
+
+// Run calls f inside a bubble with a server that lives as long as f. A test that
+// calls it must not run in parallel with others.
 func Run(t *testing.T, f func(t *testing.T, s *Server)) {
 	t.Helper()
 	keepTicker()
+	dropPools()
+	defer dropPools()
 	dir := t.TempDir() // outside the bubble: removal must outlive it
 	synctest.Test(t, func(t *testing.T) {
 		s := &Server{dir: dir}

@@ -1,11 +1,14 @@
 package natstest_test
 
 import (
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hierarchy-bus/hierarchy/internal/natsd"
 	"github.com/hierarchy-bus/hierarchy/internal/natstest"
 )
 
@@ -74,4 +77,39 @@ func TestRestartKeepsFiles(t *testing.T) {
 			t.Fatalf("message 1: %v, %v", m, err)
 		}
 	})
+}
+
+// TestTimersStayInTheirBubble uses the client's pool of timers in turn inside
+// and outside. A timer that crosses over ends the whole binary.
+func TestTimersStayInTheirBubble(t *testing.T) {
+	out, err := natsd.Start(natsd.Options{StoreDir: t.TempDir(), Port: natsd.NoListener})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(out.Stop)
+	nc, err := out.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	for range 5 {
+		flushMany(t, nc)
+		natstest.Run(t, func(t *testing.T, s *natstest.Server) { flushMany(t, s.Connect(t)) })
+	}
+}
+
+// flushMany has many timers in use at once, so that some are left in the pool
+// wherever the next one is looked for.
+func flushMany(t *testing.T, nc *nats.Conn) {
+	var wg sync.WaitGroup
+	for range 50 {
+		wg.Go(func() {
+			for range 20 {
+				if err := nc.Flush(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
 }

@@ -96,8 +96,8 @@ func (b *Bus) pullWork(ctx context.Context, cons jetstream.Consumer, batch int, 
 	if err != nil {
 		return false, err
 	}
-	defer it.Stop()
-	defer context.AfterFunc(ctx, it.Stop)()
+	defer giveBack(it)
+	defer context.AfterFunc(ctx, it.Drain)()
 	for {
 		select {
 		case room <- struct{}{}:
@@ -116,6 +116,20 @@ func (b *Bus) pullWork(ctx context.Context, cons jetstream.Consumer, batch int, 
 			_ = m.Nak() // at once to somebody else; if it is lost, after AckWait
 			return got, ctx.Err()
 		}
+	}
+}
+
+// giveBack ends the pull and returns what was fetched ahead, so that somebody
+// else has it now and not after AckWait: the attempts' leases are running.
+func giveBack(it jetstream.MessagesContext) {
+	it.Drain()
+	for {
+		m, err := it.Next()
+		if err != nil {
+			it.Stop()
+			return
+		}
+		_ = m.Nak()
 	}
 }
 

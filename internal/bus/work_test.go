@@ -116,3 +116,35 @@ func TestWorkComesBack(t *testing.T) {
 		eventually(t, 5*time.Second, "an empty queue", func() bool { return workLeft(t, b) == 0 })
 	})
 }
+
+// TestWorkFetchedAheadIsGivenBack: an executor that ends hands over at once what
+// it has fetched and not begun.
+func TestWorkFetchedAheadIsGivenBack(t *testing.T) {
+	s, b := single(t, small())
+	offer(t, b, 300)
+	ctx, cancel := context.WithCancel(t.Context())
+	one, err := b.Work(ctx, 200) // fetches 50 ahead
+	must(t, err)
+	first := <-one.C()
+	first.Ack()
+	cancel()
+	for w := range one.C() {
+		w.Nak(0)
+	}
+	nc, err := s.Connect()
+	must(t, err)
+	t.Cleanup(nc.Close)
+	two, err := open(t, nc).Work(t.Context(), 200)
+	must(t, err)
+	seen := map[string]bool{}
+	patience := time.After(20 * time.Second) // AckWait is a minute
+	for len(seen) < 299 {
+		select {
+		case w := <-two.C():
+			seen[w.Subject] = true
+			w.Ack()
+		case <-patience:
+			t.Fatalf("%d of 299 items came back in time", len(seen))
+		}
+	}
+}

@@ -195,6 +195,7 @@ func (a *app) embedded(ctx context.Context, executors int, f func(context.Contex
 	}()
 	work, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	go frugal(work)
 	go func() {
 		select {
 		case failure := <-c.Failed():

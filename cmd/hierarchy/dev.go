@@ -60,6 +60,7 @@ func (a *app) runDev(ctx context.Context, o *devOptions) (err error) {
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(store)) }()
 	}
+	go frugal(ctx)
 	began := time.Now()
 	c, err := cluster.Start(ctx, cluster.Options{
 		StoreDir: store, Host: o.host, Port: max(o.port, 0), HTTP: o.http,

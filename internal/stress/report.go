@@ -41,7 +41,7 @@ type Report struct {
 // the journal, all of which could be read.
 func (r *Report) Complete() bool { return r.Unaccounted == 0 && r.Unreadable == 0 }
 
-func (r *run) result(ended time.Time, used time.Duration) *Report {
+func (r *run) result(ended time.Time, used Process) *Report {
 	a := r.account
 	rep := &Report{
 		Type: ReportType, Run: r.Name, Profile: r.Profile.Name, Seed: r.Seed, StartedAt: r.started.UTC(),
@@ -49,7 +49,7 @@ func (r *run) result(ended time.Time, used time.Duration) *Report {
 		Submitted: len(a.fates), Refused: r.refused, Repeated: r.unknown, FollowUps: a.followUps,
 		Unreadable: a.bad, Takeovers: a.takeovers, Superseded: a.refused, Decisions: a.decisions,
 		ByPriority: a.rows(), ByType: map[string]Row{}, Reasons: map[string]int{},
-		Process: process(used, ended.Sub(r.started)),
+		Process: used,
 	}
 	for _, f := range a.fates {
 		rep.Total.count(f)

@@ -76,7 +76,8 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if err := r.watch.Wait(drain); err != nil && (ctx.Err() != nil || drain.Err() == nil) {
 		return nil, fmt.Errorf("stress: waiting for the operations to end: %w", err)
 	}
-	ended, used := time.Now(), cpu()-r.cpu
+	ended := time.Now()
+	used := process(cpu()-r.cpu, ended.Sub(r.started)) // before the journal is read, which is not the load
 	if err := r.read(ctx, after); err != nil {
 		return nil, err
 	}

@@ -131,7 +131,7 @@ func TestAccounting(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.step(at.Add(2*time.Millisecond), data)
-	r := (&run{account: a}).result(at, 0)
+	r := (&run{account: a}).result(at, Process{})
 	if r.Unaccounted != 3 { // ended twice, never seen, never ended
 		t.Errorf("unaccounted %d", r.Unaccounted)
 	}
@@ -146,7 +146,7 @@ func TestAccounting(t *testing.T) {
 	}
 	clean := newAccounting()
 	clean.step(at, []byte("{"))
-	if r := (&run{account: clean}).result(at, 0); r.Complete() || r.Unreadable != 1 {
+	if r := (&run{account: clean}).result(at, Process{}); r.Complete() || r.Unreadable != 1 {
 		t.Errorf("a step that cannot be read is overlooked: %+v", r)
 	}
 }

@@ -10,8 +10,8 @@ import (
 
 // Bounds of [frugal], in bytes.
 const (
-	smallLive = 52 << 20 // in use under everyday load, the server's blocks included
-	smallHeap = 80 << 20
+	smallLive = 64 << 20 // in use under everyday load, the server's blocks included
+	smallHeap = 84 << 20
 	headroom  = 24 << 20 // stacks and what else is not heap
 )
 

@@ -114,6 +114,7 @@ func (m *Machine) openWindow(t *target) {
 	case len(t.staged) > 0 && t.closes.After(m.at):
 		m.arm(&t.window, timer{at: t.closes, kind: timerWindow, key: t.id, target: t})
 	default:
+		m.disarm(&t.window) // it may stand at the end of a longer window
 		m.touch(t)
 	}
 }

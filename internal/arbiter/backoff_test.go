@@ -36,7 +36,9 @@ func factors(t *testing.T, together, failure int, id func(step int) string) []fl
 		m.Step(&s)
 		for n := range failure + 1 {
 			s = arbiter.Step{ID: id(step*(failure+1) + n), Number: uint64(2 + n), At: s.At.Add(6 * time.Second)}
-			m.Step(&arbiter.Step{ID: "wake", Number: 2, At: s.At})
+			for at, due := m.Next(); due && !at.After(s.At); at, due = m.Next() {
+				m.Step(&arbiter.Step{ID: "wake", Number: 2, At: s.At})
+			}
 			for i := range together {
 				s.In = append(s.In, arbiter.Input{Result: &arbiter.Result{OpID: "o" + strconv.Itoa(i), Attempt: n + 1, Failure: &op.Failure{Message: "no"}}})
 			}

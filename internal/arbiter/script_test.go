@@ -31,7 +31,8 @@ import (
 //	kin p priority=10 parent=q | kin p unknown
 //	policy window=0s by_type=(version_entity:50ms) by_prefix=(vip-:0s) lease=1s age=1h staged=3
 //	snapshot                     through JSON and back, in place
-//	takeover                     an epoch begins
+//	chain k n=32 parent=p        kin k1 to k32, each the parent of the one before; the last is CRITICAL
+//	takeover after=1s            an epoch begins
 //	explain a | open
 //
 // Every command is one step. Re-record with -rewrite and read the diff.
@@ -70,6 +71,8 @@ func (s *script) run(d *datadriven.TestData) string {
 		return s.batch(d)
 	case "crowd":
 		return s.crowd(d)
+	case "chain":
+		return s.chain(d)
 	case "wait":
 		return s.wait(d)
 	case "late":
@@ -84,6 +87,9 @@ func (s *script) run(d *datadriven.TestData) string {
 	case "snapshot":
 		return s.snapshot()
 	case "takeover":
+		if len(d.CmdArgs) > 0 {
+			s.now = s.now.Add(s.duration(d.CmdArgs[0].Vals[0]))
+		}
 		s.steps = append(s.steps, arbiter.Step{Schema: arbiter.StepSchema, ID: "takeover", Number: uint64(len(s.steps) + 1), At: s.now, Takeover: true})
 		s.m.Step(&s.steps[len(s.steps)-1])
 		return fmt.Sprintf("%d effects", len(s.steps[len(s.steps)-1].Out))
@@ -156,6 +162,17 @@ func (s *script) crowd(d *datadriven.TestData) string {
 		args = append(args, datadriven.CmdArg{Key: "priority", Vals: []string{[]string{"LOW", "NORMAL", "HIGH", "CRITICAL"}[i%4]}})
 		in[i] = s.input("submit", append(args, rest...), op.Place{Seq: s.seq})
 	}
+	return s.step(in...)
+}
+
+func (s *script) chain(d *datadriven.TestData) string {
+	id, a := named(d.CmdArgs)
+	n := s.number(a["n"])
+	in := make([]arbiter.Input, n)
+	for i := range in {
+		in[i].Kin = &arbiter.Kin{OpID: id + strconv.Itoa(i+1), Priority: op.Low, Parent: id + strconv.Itoa(i+2)}
+	}
+	in[n-1].Kin.Priority, in[n-1].Kin.Parent = op.Critical, a["parent"]
 	return s.step(in...)
 }
 

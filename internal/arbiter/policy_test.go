@@ -1,0 +1,53 @@
+package arbiter_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/hierarchy-bus/hierarchy/internal/arbiter"
+)
+
+func TestParsePolicy(t *testing.T) {
+	want := arbiter.DefaultPolicy()
+	want.Revision = 7
+	for _, empty := range []string{"", "{}"} {
+		if got, err := arbiter.ParsePolicy([]byte(empty), 7); err != nil || cmp.Diff(want, got) != "" {
+			t.Errorf("%q: %v, %s", empty, err, cmp.Diff(want, got))
+		}
+	}
+	want.StagingWindow, want.AttemptTimeout, want.MaxStaged = 0, time.Minute, 5
+	want.WindowByPrefix = map[string]time.Duration{"vip-": time.Millisecond}
+	got, err := arbiter.ParsePolicy([]byte(`{"conflict_check_interval":"20ms","staging_window":"0s","attempt_timeout":"1m",`+
+		`"max_staged_per_target":5,"window_by_prefix":{"vip-":"1ms"}}`), 7)
+	if err != nil || cmp.Diff(want, got) != "" {
+		t.Errorf("%v, %s", err, cmp.Diff(want, got))
+	}
+	if got, err = arbiter.ParsePolicy([]byte(`{"conflict_check_interval":"20ms"}`), 7); err != nil || got.StagingWindow != 20*time.Millisecond {
+		t.Errorf("the seeds' name of the window: %v, %s", err, got.StagingWindow)
+	}
+}
+
+func TestParsePolicyRefuses(t *testing.T) {
+	for body, why := range map[string]string{
+		`{"staging_windwo":"1ms"}`:                           "unknown field",
+		`{"staging_window":10}`:                              "a duration is a string",
+		`{"staging_window":"-1ms"}`:                          "not a duration",
+		`{"window_by_type":{"version_entity":"soon"}}`:       "not a duration",
+		`{"max_staged_per_target":0}`:                        "1..2000",
+		`{"max_staged_per_target":2001}`:                     "1..2000",
+		`{"attempt_timeout":"99ms"}`:                         "at least 100ms",
+		`{"default_max_retries":-1}`:                         "0..1000",
+		`{"retry_base_delay":"0s"}`:                          "retry_base_delay",
+		`{"retry_base_delay":"2s","retry_max_delay":"1s"}`:   "retry_max_delay",
+		`{"max_operation_age":"0s"}`:                         "positive",
+		`{"max_operation_age":"1h","preemption":"whenever"}`: "unknown field",
+		`[]`: "cannot unmarshal",
+	} {
+		if _, err := arbiter.ParsePolicy([]byte(body), 1); err == nil || !strings.Contains(err.Error(), why) {
+			t.Errorf("%s: %v, want something with %q", body, err, why)
+		}
+	}
+}

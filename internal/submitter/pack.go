@@ -19,8 +19,8 @@ const (
 
 // PackOptions say how to pack. The zero value is usable.
 type PackOptions struct {
-	MaxOps   int // operations of one message; 0 means DefaultPackOps
-	MaxBytes int // bytes of one message; 0 means DefaultPackBytes; one operation may always be sent
+	MaxOps   int // operations of one message, at most [op.MaxBulk]; 0 means DefaultPackOps
+	MaxBytes int // bytes of one message, at most [op.MaxBulkBody]; 0 means DefaultPackBytes; one operation may always be sent
 	// Window is how many operations are held back so that messages become full;
 	// 0 means DefaultWindow. [Packer.Flush] sends them at once.
 	Window int

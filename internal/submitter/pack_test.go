@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -147,6 +148,32 @@ func TestPackingKeepsOrder(t *testing.T) {
 			rt.Errorf("stored %v, added %v", l.inOrder, added)
 		}
 	})
+}
+
+// Whatever the options ask for, a message is one that the resolver takes.
+func TestPackingStaysWithinTheLimitsOfABulk(t *testing.T) {
+	var most, largest int
+	s := fake(func(_ context.Context, _ string, body []byte, _ string) error {
+		ops, _, err := op.DecodeBulk(body, op.BuiltinTypes())
+		most, largest = max(most, len(ops)), max(largest, len(body))
+		return err
+	})
+	p := s.NewPacker(PackOptions{MaxOps: 1 << 20, MaxBytes: 1 << 30, Window: 1 << 20})
+	for i := range 2400 {
+		m := modify(fmt.Sprintf("%04d", i), "user-1") // one target, so that one message is sent at a time
+		if i >= 1200 {
+			m.Submitter = strings.Repeat("x", 1000)
+		}
+		if _, err := p.Add(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if most != op.MaxBulk || largest < op.MaxBulkBody*9/10 {
+		t.Errorf("up to %d operations and %d bytes a message", most, largest)
+	}
 }
 
 // Without parents between partitions messages become full, and a line of parents

@@ -5,11 +5,13 @@ import (
 	"unicode/utf8"
 )
 
-// Limits of the system's own packing, see [DecodeBulk]. Every operation in a
-// bulk still obeys [MaxBody] by itself.
+// Limits of a bulk, see [DecodeBulk]. A message is decided in one step, and what
+// the step says about its operations (records, decisions, events) has to fit into
+// one message of the journal: that is several times what came in. Every operation
+// in a bulk still obeys [MaxBody] by itself.
 const (
-	MaxBulk     = 4096      // operations of one bulk
-	MaxBulkBody = 768 << 10 // bytes; below the 1 MiB a message may have, headers included
+	MaxBulk     = 500       // operations of one bulk
+	MaxBulkBody = 128 << 10 // bytes
 )
 
 // Decode reads a submission: one operation, or an array of 1 to [MaxArray]
@@ -36,11 +38,12 @@ func DecodeInternal(body []byte, target string, types Types) ([]Operation, error
 // DecodeBulk reads independent operations packed into one array, on any
 // targets. Each one is accepted or refused by itself: both slices are as long
 // as the array, and where errs[i] is not nil, ops[i] is to be ignored. The error
-// is for a body that cannot be told apart into operations at all; then both
-// slices are nil.
+// is for a bulk that is refused as a whole, because it cannot be told apart into
+// operations or is over a limit ([MaxBulk], [MaxBulkBody]); then both slices are
+// nil.
 func DecodeBulk(body []byte, types Types) (ops []Operation, errs []*Error, err error) {
 	if len(body) > MaxBulkBody {
-		return nil, nil, Errorf(CodeTooLarge, "", "the bulk has %d bytes, the limit is %d", len(body), MaxBulkBody)
+		return nil, nil, bulkTooLarge("the bulk has %d bytes, the limit is %d", len(body), MaxBulkBody)
 	}
 	parts, e := splitArray(body, MaxBulk)
 	if e != nil {
@@ -51,6 +54,13 @@ func DecodeBulk(body []byte, types Types) (ops []Operation, errs []*Error, err e
 		errs[i] = decodePart(part, types, &ops[i])
 	}
 	return ops, errs, nil
+}
+
+// bulkTooLarge is about the bulk: the catalogue's hint is for one operation.
+func bulkTooLarge(format string, args ...any) *Error {
+	e := Errorf(CodeTooLarge, "", format, args...)
+	e.Hint = "Send several smaller bulks; each is accepted or refused by itself."
+	return e
 }
 
 // Normalize gives every operation without an id one from newID, in order.
@@ -192,7 +202,7 @@ func splitArray(body []byte, most int) ([][]byte, *Error) {
 	var parts [][]byte
 	for {
 		if len(parts) == most {
-			return nil, Errorf(CodeBadArray, "", "the bulk has more than %d operations", most)
+			return nil, bulkTooLarge("the bulk has more than %d operations", most)
 		}
 		s.space()
 		start := s.i

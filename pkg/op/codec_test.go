@@ -278,17 +278,34 @@ func TestDecodeBulkJudgesEachByItself(t *testing.T) {
 
 func TestDecodeBulkRefusesWhatItCannotTakeApart(t *testing.T) {
 	for body, code := range map[string]string{
-		`{}`:                                    op.CodeBadJSON,
-		`[{}`:                                   op.CodeBadJSON,
-		`[{},]`:                                 op.CodeBadJSON,
-		`[{}] x`:                                op.CodeBadJSON,
-		`[]`:                                    op.CodeBadArray,
-		`[` + strings.Repeat("1,", 4096) + `1]`: op.CodeBadArray,
-		strings.Repeat(" ", op.MaxBulkBody+1):   op.CodeTooLarge,
+		`{}`:                                   op.CodeBadJSON,
+		`[{}`:                                  op.CodeBadJSON,
+		`[{},]`:                                op.CodeBadJSON,
+		`[{}] x`:                               op.CodeBadJSON,
+		`[]`:                                   op.CodeBadArray,
+		`[` + strings.Repeat("1,", 500) + `1]`: op.CodeTooLarge,
+		`[` + bulkOperation + strings.Repeat(" ", 128<<10) + `]`:           op.CodeTooLarge,
+		`[` + strings.Repeat(bulkOperation+",", 500) + bulkOperation + `]`: op.CodeTooLarge,
 	} {
-		_, _, err := op.DecodeBulk([]byte(body), op.BuiltinTypes())
-		if e := op.AsError(err); e == nil || e.Code != code {
+		ops, errs, err := op.DecodeBulk([]byte(body), op.BuiltinTypes())
+		if e := op.AsError(err); e == nil || e.Code != code || e.Hint == "" || ops != nil || errs != nil {
 			t.Errorf("%.20q: %v, want %s", body, err, code)
+		}
+	}
+}
+
+const bulkOperation = `{"op_type":"version_entity","target_entity_id":"a"}`
+
+func TestDecodeBulkAcceptsItsLimits(t *testing.T) {
+	body := `[` + strings.Repeat(bulkOperation+",", 499) + bulkOperation + `]`
+	body += strings.Repeat(" ", 128<<10-len(body))
+	ops, errs, err := op.DecodeBulk([]byte(body), op.BuiltinTypes())
+	if err != nil || len(ops) != 500 {
+		t.Fatalf("%d operations, %v", len(ops), err)
+	}
+	for i, e := range errs {
+		if e != nil {
+			t.Errorf("operation %d: %v", i, e)
 		}
 	}
 }

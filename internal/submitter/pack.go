@@ -252,14 +252,11 @@ func (p *Packer) send(ctx context.Context, r *round) error {
 
 func (p *Packer) sendPack(ctx context.Context, k *pack) error {
 	subject, body := bus.BulkSubject(k.targets[0]), append(k.body, ']')
-	// An id of its own lets the server recognise a repeat of this very message.
-	// It must not follow from the operations: another message could begin alike.
-	msgID := op.NewID()
 	if len(k.ids) == 1 {
-		subject, body, msgID = bus.SubmitSubject(k.targets[0]), body[1:len(body)-1], k.ids[0]
+		subject, body = bus.SubmitSubject(k.targets[0]), body[1:len(body)-1]
 	}
 	full := func() { p.tell(func(v *Progress) { v.Full = true }) }
-	if _, err := p.s.publish(ctx, subject, body, msgID, trace(p.o.Trace), full); err != nil {
+	if _, err := p.s.publish(ctx, subject, body, trace(p.o.Trace), full); err != nil {
 		return err
 	}
 	for _, t := range k.types {

@@ -102,14 +102,8 @@ func (s *Submitter) submit(ctx context.Context, r Request) (acc op.Accepted, tar
 	for i := range ops {
 		ids[i] = ops[i].ID
 	}
-	msgID := ""
-	if len(ids) == 1 {
-		// Of an array only the operations are recognised: another array may
-		// begin with the same one.
-		msgID = ids[0]
-	}
 	target = ops[0].Target
-	ack, err := s.publish(ctx, bus.SubmitSubject(target), body, msgID, trace(r.Trace), nil)
+	ack, err := s.publish(ctx, bus.SubmitSubject(target), body, trace(r.Trace), nil)
 	if err != nil {
 		return op.Accepted{}, "", err
 	}
@@ -187,7 +181,7 @@ func (s *Submitter) Cancel(ctx context.Context, target, opID string) (op.Accepte
 	if !op.Token(opID) {
 		return op.Accepted{}, op.Errorf(op.CodeBadID, "op_id", "op_id %.80q is not an id", opID)
 	}
-	ack, err := s.publish(ctx, bus.CancelSubject(target), []byte(`{"op_id":"`+opID+`"}`), "", nil, nil)
+	ack, err := s.publish(ctx, bus.CancelSubject(target), []byte(`{"op_id":"`+opID+`"}`), nil, nil)
 	if err != nil {
 		return op.Accepted{}, err
 	}
@@ -201,10 +195,18 @@ func trace(parent string) nats.Header {
 	return nats.Header{HeaderTrace: {parent}}
 }
 
-// publish stores one message, again and again under the same id while nothing
-// is known about it. full is asked when the log has no room: nil means to give
-// up, otherwise it is told and the publish is tried again.
-func (s *Submitter) publish(ctx context.Context, subject string, body []byte, msgID string, hdr nats.Header, full func()) (bus.Ack, error) {
+// publish stores one message, again and again while nothing is known about it.
+// full is asked when the log has no room: nil means to give up, otherwise it is
+// told and the publish is tried again.
+//
+// The message has an id of its own, by which the server recognises the
+// repetitions of this call. It must not follow from the operations. The server
+// asks for the id alone, on all subjects of the intake, and whatever else was
+// stored under an op_id (something invalid, or of another target) would have this
+// message acknowledged and dropped. That an op_id is the same submission is for
+// the resolver to find.
+func (s *Submitter) publish(ctx context.Context, subject string, body []byte, hdr nats.Header, full func()) (bus.Ack, error) {
+	msgID := op.NewID()
 	pause := firstPause
 	started := time.Now()
 	for {

@@ -64,17 +64,44 @@ func TestSubmit(t *testing.T) {
 	}
 }
 
-func TestSameIDIsTheSameSubmission(t *testing.T) {
+// Whatever was published under an op_id as its message id, a submission that is
+// acknowledged is stored: also an invalid message, one on another subject, and
+// the very same submission, which is for the resolver to recognise.
+func TestAcknowledgedIsStored(t *testing.T) {
 	b := connect(t)
 	s := New(Config{Bus: b})
-	body := []byte(`{"op_id":"a","op_type":"version_entity"}`)
-	first, err := s.Submit(t.Context(), body, "user-1")
-	if err != nil {
+	for _, m := range [][2]string{{bus.SubmitSubject("user-1"), "not an operation"}, {bus.SubmitSubject("user-2"), `{"op_id":"b","op_type":"version_entity"}`}} {
+		id := "a"
+		if m[1][0] == '{' {
+			id = "b"
+		}
+		if _, err := b.Publish(t.Context(), m[0], []byte(m[1]), id, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := messages(t, b)
+	seen := map[uint64]bool{}
+	check := func(acc op.Accepted, err error) {
+		t.Helper()
+		if err != nil || acc.Seq <= before || seen[acc.Seq] {
+			t.Errorf("%+v, %v", acc, err)
+		}
+		seen[acc.Seq] = true
+	}
+	for _, id := range []string{"a", "b", "a"} {
+		check(s.Submit(t.Context(), []byte(`{"op_id":"`+id+`","op_type":"version_entity"}`), "user-1"))
+	}
+	check(s.Cancel(t.Context(), "user-1", "a"))
+	check(s.Cancel(t.Context(), "user-1", "a"))
+	p := s.NewPacker(PackOptions{})
+	if _, err := p.Add(t.Context(), modify("b", "user-1")); err != nil {
 		t.Fatal(err)
 	}
-	again, err := s.Submit(t.Context(), body, "user-1")
-	if err != nil || again.Seq != first.Seq || messages(t, b) != 1 {
-		t.Errorf("%+v, %v, %d messages", again, err, messages(t, b))
+	if err := p.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := messages(t, b) - before; n != 6 {
+		t.Errorf("%d messages are stored of 6 that were acknowledged", n)
 	}
 }
 
@@ -108,9 +135,19 @@ func TestUnknownOutcomeIsSettledByTheSameMessage(t *testing.T) {
 			t.Fatalf("%v after %d tries", err, len(sent))
 		}
 		for _, m := range sent {
-			if m != sent[0] || !strings.HasPrefix(m, "ops.submit.user-1 "+acc.OpIDs[0]+" ") {
+			if m != sent[0] || !strings.HasPrefix(m, "ops.submit.user-1 ") || strings.HasPrefix(m, "ops.submit.user-1 "+acc.OpIDs[0]+" ") {
 				t.Errorf("sent %q", m)
 			}
+		}
+		id := strings.Fields(sent[0])[1]
+		if _, err := s.Submit(t.Context(), []byte(`{"op_id":"`+acc.OpIDs[0]+`","op_type":"version_entity"}`), "user-1"); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(sent[4], id) {
+			t.Error("another call has the same message id")
+		}
+		if _, err := s.Cancel(t.Context(), "user-1", "a"); err != nil || strings.Contains(sent[5], "  ") {
+			t.Errorf("a cancellation without a message id: %v", err)
 		}
 	})
 }

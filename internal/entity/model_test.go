@@ -1,6 +1,7 @@
 package entity_test
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"testing"
@@ -234,45 +235,109 @@ func (m model) compare(t *rapid.T, w *world) {
 	}
 }
 
-// TestTreesSettle runs operations and follow-ups in any order that partitions
-// allow: each target does one thing at a time and keeps the order of its own
-// queue. Whatever happened at the same moment, in the end every tree is a tree.
+// TestTreesSettle runs operations and follow-ups in any order: each target does
+// one thing at a time, and its follow-ups may come in another order than that of
+// their causes, as after a take-over. Whatever happened at the same moment, in
+// the end every tree is a tree.
 func TestTreesSettle(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		w := newWorld(t)
-		ids := []string{"a", "b", "c", "d", "e"}
-		for _, id := range ids {
-			if _, f := w.do(w.operation(op.TypeCreate, id, nil)); f != nil {
-				t.Fatalf("create: %s", f.Message)
-			}
-		}
-		running := map[string]begun{}
-		commit := func(id string) {
-			b := running[id]
-			delete(running, id)
-			w.commit(b.o, b.c)
-		}
-		for range rapid.IntRange(1, 60).Draw(t, "steps") {
-			id := rapid.SampledFrom(ids).Draw(t, "id")
-			switch _, busy := running[id]; {
-			case busy:
-				commit(id)
-			case len(w.queues[id]) > 0 && rapid.Bool().Draw(t, "deliver"):
-				w.deliver(id)
-			default:
-				o := w.place(t, id, ids)
-				if c, f := entity.Compute(o, w.heads[id], w.look); f == nil {
-					running[id] = begun{o, c}
-				}
-			}
-		}
-		for _, id := range slices.Sorted(maps.Keys(running)) {
-			commit(id)
-		}
-		w.settle(nil)
-		w.checkTrees()
-		w.checkHistory()
+	t.Run("in order", func(t *testing.T) {
+		rapid.Check(t, func(t *rapid.T) { treesSettle(t, func(int) int { return 0 }) })
 	})
+	t.Run("out of order", func(t *testing.T) {
+		rapid.Check(t, func(t *rapid.T) {
+			treesSettle(t, func(n int) int { return rapid.IntRange(0, n-1).Draw(t, "which") })
+		})
+	})
+}
+
+// A child leaves and comes back before its parent hears of either, or comes and
+// leaves: in whatever order the parent hears it, it knows at the end what is so.
+func TestFollowUpsInAnyOrder(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		ops   []string // on the child, after it was attached
+		child bool     // the parent has it at the end
+	}{
+		{"left and came back", []string{op.TypeDetach, op.TypeAttach}, true},
+		{"left, came back and left", []string{op.TypeDetach, op.TypeAttach, op.TypeDetach}, false},
+		{"was deleted", []string{op.TypeDelete}, false},
+		{"came back and was deleted", []string{op.TypeDetach, op.TypeAttach, op.TypeDelete}, false},
+	} {
+		for _, heard := range []bool{false, true} { // the first attachment, before anything else
+			for last := range 2 {
+				t.Run(fmt.Sprint(c.name, " ", heard, " ", last), func(t *testing.T) {
+					w := newWorld(t)
+					run := func(typ, id string, params any) {
+						if _, f := w.do(w.operation(typ, id, params)); f != nil {
+							t.Fatal(f)
+						}
+					}
+					below := map[string]any{"parent_id": "p"}
+					run(op.TypeCreate, "p", nil)
+					run(op.TypeCreate, "c", below)
+					if heard {
+						w.settle(nil)
+					}
+					for _, typ := range c.ops {
+						if typ == op.TypeAttach {
+							run(typ, "c", below)
+						} else {
+							run(typ, "c", nil)
+						}
+					}
+					for n := len(w.queues["p"]); n > 0; n = len(w.queues["p"]) {
+						w.deliverAt("p", last*(n-1))
+					}
+					w.settle(nil)
+					has(t, "the child is there", slices.Contains(w.heads["p"].Children, "c"), c.child)
+					w.checkTrees()
+				})
+			}
+		}
+	}
+}
+
+// treesSettle delivers the follow-up which(n) of the n that wait for a target.
+func treesSettle(t *rapid.T, which func(n int) int) {
+	w := newWorld(t)
+	ids := []string{"a", "b", "c", "d", "e"}
+	for _, id := range ids {
+		if _, f := w.do(w.operation(op.TypeCreate, id, nil)); f != nil {
+			t.Fatalf("create: %s", f.Message)
+		}
+	}
+	running := map[string]begun{}
+	commit := func(id string) {
+		b := running[id]
+		delete(running, id)
+		w.commit(b.o, b.c)
+	}
+	for range rapid.IntRange(1, 60).Draw(t, "steps") {
+		id := rapid.SampledFrom(ids).Draw(t, "id")
+		switch _, busy := running[id]; {
+		case busy:
+			commit(id)
+		case len(w.queues[id]) > 0 && rapid.Bool().Draw(t, "deliver"):
+			w.deliverAt(id, which(len(w.queues[id])))
+		default:
+			o := w.place(t, id, ids)
+			if c, f := entity.Compute(o, w.heads[id], w.look); f == nil {
+				running[id] = begun{o, c}
+			}
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(running)) {
+		commit(id)
+	}
+	for n := 0; len(w.queues) > 0; n++ {
+		if n > 10000 {
+			t.Fatalf("the follow-ups never end")
+		}
+		id := slices.Sorted(maps.Keys(w.queues))[0]
+		w.deliverAt(id, which(len(w.queues[id])))
+	}
+	w.checkTrees()
+	w.checkHistory()
 }
 
 // place draws an operation on the place of an entity.

@@ -140,7 +140,11 @@ func (c *computation) followUp() *op.Failure {
 		return nil
 	}
 	var done []string
-	if p.RemoveChild != "" && slices.Contains(c.e.Children, p.RemoveChild) {
+	gone, f := c.gone(p.RemoveChild)
+	if f != nil {
+		return f
+	}
+	if gone {
 		c.change.Kind, c.change.RemoveChild = Modified, p.RemoveChild
 		done = append(done, "Removed child "+p.RemoveChild)
 	}
@@ -192,6 +196,20 @@ func (c *computation) bereave(p FollowParams) {
 	c.change.Note = sentBack + p.AddChild
 }
 
+// gone asks whether a child is to be removed. A child that left and came back may
+// have its follow-ups in any order, and the word that it left may be the last to
+// come: then it is here to stay.
+func (c *computation) gone(child string) (bool, *op.Failure) {
+	if child == "" || !slices.Contains(c.e.Children, child) {
+		return false, nil
+	}
+	e, f := c.peek(child)
+	if f != nil {
+		return false, f
+	}
+	return !alive(e) || e.ParentID != c.e.ID, nil
+}
+
 // newRoot is the root that a follow-up gives the target, "" for none. A word from
 // a parent that is not the parent any more is void. The word may also be older
 // than what the parent says by now, when the target left and came back in
@@ -217,9 +235,18 @@ func (c *computation) newRoot(p FollowParams) (string, *op.Failure) {
 // take adds a child, or sends it back where it lies above the target by now or
 // where there is no room.
 func (c *computation) take(p FollowParams) (note string, f *op.Failure) {
-	if slices.Contains(c.e.Children, p.AddChild) {
+	// What the child took for its root may be old, what it was told since may be
+	// older, and it may have left already: then the word of that has come or will.
+	child, f := c.peek(p.AddChild)
+	if f != nil {
+		return "", f
+	}
+	switch {
+	case slices.Contains(c.e.Children, p.AddChild):
 		note = "Child " + p.AddChild + " is here already"
-	} else {
+	case child != nil && child.ParentID != c.e.ID:
+		return "Child " + p.AddChild + " has left already", nil
+	default:
 		above, _, f := c.climb(c.e, p.AddChild)
 		if f != nil && !f.Terminal {
 			return "", f
@@ -234,12 +261,6 @@ func (c *computation) take(p FollowParams) (note string, f *op.Failure) {
 	root := c.e.RootID
 	if c.change.Root != nil {
 		root = *c.change.Root
-	}
-	// What the child took for its root may be old, and what it was told since
-	// may be older.
-	child, f := c.peek(p.AddChild)
-	if f != nil {
-		return "", f
 	}
 	if p.ChildRoot != "" && p.ChildRoot != root || child != nil && child.ParentID == c.e.ID && child.RootID != root {
 		f := c.change.follow(p.AddChild)

@@ -109,8 +109,14 @@ func (w *world) do(o *op.Operation) (*entity.Entity, *op.Failure) {
 // deliver runs the first follow-up that waits for target.
 func (w *world) deliver(target string) *entity.Entity {
 	w.tb.Helper()
-	o := w.queues[target][0]
-	if w.queues[target] = w.queues[target][1:]; len(w.queues[target]) == 0 {
+	return w.deliverAt(target, 0)
+}
+
+// deliverAt runs the i-th follow-up that waits for target.
+func (w *world) deliverAt(target string, i int) *entity.Entity {
+	w.tb.Helper()
+	o := w.queues[target][i]
+	if w.queues[target] = slices.Delete(w.queues[target], i, i+1); len(w.queues[target]) == 0 {
 		delete(w.queues, target)
 	}
 	if err := entity.CheckParams(&o); err != nil {

@@ -37,7 +37,7 @@ func (e *executor) attempt(ctx context.Context, m bus.WorkItem, received time.Ti
 		m.Ack()
 		return
 	}
-	if m.Delivered > 1 && e.superseded(ctx, &w) {
+	if (m.Delivered > 1 || received.After(w.LeaseEnds)) && e.superseded(ctx, &w) {
 		e.stats.Superseded.Add(1)
 		e.metrics.Dropped.WithLabelValues("lease_over").Inc()
 		<-e.handlers
@@ -94,9 +94,11 @@ func decodeWork(data []byte, w *op.Work) error {
 	return nil
 }
 
-// superseded asks the record whether a redelivered attempt is over. It saves
-// work and decides nothing: when in doubt the attempt runs, and the resolver
-// refuses its result. A clock is never asked.
+// superseded asks the record whether an attempt is over that probably is: it was
+// delivered before, or it has waited in the queue until its lease ended, as far as
+// this clock knows. It saves work and decides nothing: when in doubt the attempt
+// runs, and the resolver refuses its result. A wrong clock costs a read or a
+// needless attempt.
 func (e *executor) superseded(ctx context.Context, w *op.Work) bool {
 	data, found, err := e.bus.Record(ctx, w.Operation.ID)
 	if err != nil || !found {

@@ -16,7 +16,7 @@ type Stats struct {
 	Refused    atomic.Uint64 // reports of attempts that were superseded
 	Unanswered atomic.Uint64 // reports given up
 	Repeats    atomic.Uint64 // reports sent again
-	Superseded atomic.Uint64 // redelivered work that was not run: its attempt is over
+	Superseded atomic.Uint64 // work redelivered or past its lease that was not run: its attempt is over
 	Garbage    atomic.Uint64 // work that cannot be read
 	HandedBack atomic.Uint64 // work returned unstarted at the end
 }

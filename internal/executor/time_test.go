@@ -220,7 +220,8 @@ func TestDrainTimeout(t *testing.T) {
 	})
 }
 
-// A wrong clock changes nothing: the lease counts from the receipt.
+// A wrong clock costs a look at the record and changes nothing: the lease counts
+// from the receipt.
 func TestLeaseLongPast(t *testing.T) {
 	bubble(t, func(t *testing.T, b *bus.Bus) {
 		got := owner(t, b, 1, accept)

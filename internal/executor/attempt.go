@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
 	"github.com/hierarchy-bus/hierarchy/internal/entity"
@@ -20,6 +22,16 @@ const (
 	CodeTimeout   = "timeout"      // the lease ended first
 	CodeSnapshot  = "bad_snapshot" // the entity in the work cannot be read
 	CodeBadChange = "bad_change"   // the handler's change does not fit the entity
+	CodeTooLarge  = "change_too_large"
+)
+
+// Limits of what is reported, in bytes. A result becomes a part of one message of
+// the journal, and its failure a part of a record and of events. The largest
+// change of a built-in type is below.
+const (
+	MaxChange         = 300 << 10 // as JSON; a larger one is a terminal failure
+	MaxFailureMessage = 4 << 10   // the rest is cut off
+	MaxFailureCode    = 64        // likewise, and of a failure's reason
 )
 
 // attempt takes one work message to its end: run, report, acknowledge. It comes
@@ -115,24 +127,51 @@ func (e *executor) superseded(ctx context.Context, w *op.Work) bool {
 }
 
 // result encodes what is reported, and says whether it is a failure. A change
-// that cannot be encoded is one.
+// that cannot be encoded or is too large is one.
 func (e *executor) result(w *op.Work, c *entity.Change, f *op.Failure, took time.Duration) (data []byte, failed bool) {
 	r := op.Result{
 		Type: op.ResultType, OpID: w.Operation.ID, Target: w.Operation.Target, Attempt: w.Attempt,
-		Executor: e.cfg.Name, Duration: took, Failure: f,
+		Executor: e.cfg.Name, Duration: took, Failure: bounded(f),
 	}
 	if f == nil {
 		raw, err := op.Marshal(c)
-		if err != nil {
+		switch {
+		case err != nil: // it is not JSON where it claims to be
 			r.Failure = &op.Failure{Code: CodeBadChange, Message: "the change cannot be encoded: " + err.Error(), Terminal: true}
+		case len(raw) > MaxChange:
+			r.Failure = &op.Failure{
+				Code: CodeTooLarge, Message: fmt.Sprintf("the change has %d bytes as JSON, the limit is %d", len(raw), MaxChange), Terminal: true,
+			}
+		default:
+			r.Change = raw
 		}
-		r.Change = raw
 	}
-	data, err := op.Marshal(&r)
-	if err != nil { // the change is not JSON where it claims to be
-		r.Change = nil
-		r.Failure = &op.Failure{Code: CodeBadChange, Message: "the change cannot be encoded: " + err.Error(), Terminal: true}
-		data, _ = op.Marshal(&r) // strings and numbers alone: always encodable
-	}
+	data, _ = op.Marshal(&r) // the change is JSON, and the rest strings and numbers
 	return data, r.Failure != nil
+}
+
+// bounded returns the failure within the limits of a report. The handler's own is
+// left as it is: it may be used again.
+func bounded(f *op.Failure) *op.Failure {
+	if f == nil {
+		return nil
+	}
+	b := *f
+	b.Code, b.Message = cut(f.Code, MaxFailureCode), cut(f.Message, MaxFailureMessage)
+	b.Reason = op.Reason(cut(string(f.Reason), MaxFailureCode))
+	return &b
+}
+
+// cut keeps s to n bytes of valid UTF-8, with an ellipsis where something is
+// missing.
+func cut(s string, n int) string {
+	const mark = "…"
+	s = strings.ToValidUTF8(s, "?")
+	if len(s) <= n {
+		return s
+	}
+	for n -= len(mark); !utf8.RuneStart(s[n]); {
+		n--
+	}
+	return s[:n] + mark
 }

@@ -66,7 +66,7 @@ func (p *page) table(t *testing.T, heading string) [][]string {
 			continue
 		}
 		var cells []string
-		for _, c := range strings.Split(strings.Trim(line, "|"), " | ") {
+		for c := range strings.SplitSeq(strings.Trim(line, "|"), " | ") {
 			cells = append(cells, code(strings.TrimSpace(c)))
 		}
 		rows = append(rows, cells)

@@ -20,7 +20,7 @@ import (
 // that the pages use, sends the same messages, and fails where a reader would
 // not get what the page promises.
 func natsMain() {
-	if err := natsRun(os.Args[1:]); err != nil {
+	if err := natsRun(os.Args[1:], os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "nats:", err)
 		os.Exit(1)
 	}
@@ -66,7 +66,7 @@ func natsParse(args []string) (l natsLine, err error) {
 	return l, err
 }
 
-func natsRun(args []string) error {
+func natsRun(args []string, out io.Writer) error {
 	l, err := natsParse(args)
 	if err != nil {
 		return err
@@ -80,24 +80,24 @@ func natsRun(args []string) error {
 	switch {
 	case w[0] == "pub" && l.jetstream:
 		ack, err := natsAck(nc, &l, w[1], w[2])
-		fmt.Println(ack)
+		fmt.Fprintln(out, ack)
 		return err
 	case w[0] == "req":
 		m, err := natsRequest(nc, &l, w[1], w[2])
 		if err == nil {
-			fmt.Printf("%s\n", m.Data)
+			fmt.Fprintf(out, "%s\n", m.Data)
 		}
 		return err
 	case w[0] == "sub":
 		return natsSubscribe(nc, w[1])
 	case w[0] == "kv" && w[1] == "get":
-		return natsGet(nc, &l, w[2], w[3])
+		return natsGet(nc, &l, w[2], w[3], out)
 	case w[0] == "kv" && w[1] == "put":
 		_, err := natsAck(nc, &l, "$KV."+w[2]+"."+w[3], w[4])
-		fmt.Println(w[4])
+		fmt.Fprintln(out, w[4])
 		return err
 	case w[0] == "micro" && w[1] == "ls":
-		return natsServices(nc)
+		return natsServices(nc, out)
 	}
 	return fmt.Errorf("this stand-in does not know %q", l.words)
 }
@@ -146,7 +146,7 @@ func natsSubscribe(nc *nats.Conn, subject string) error {
 	return nc.LastError()
 }
 
-func natsGet(nc *nats.Conn, l *natsLine, bucket, key string) error {
+func natsGet(nc *nats.Conn, l *natsLine, bucket, key string, out io.Writer) error {
 	if !l.raw {
 		return errors.New("without --raw the output is for people")
 	}
@@ -162,12 +162,12 @@ func natsGet(nc *nats.Conn, l *natsLine, bucket, key string) error {
 	if err := json.Unmarshal(m.Data, &got); err != nil || got.Message.Data == nil {
 		return fmt.Errorf("no value: %s", m.Data)
 	}
-	fmt.Printf("%s\n", got.Message.Data)
+	fmt.Fprintf(out, "%s\n", got.Message.Data)
 	return nil
 }
 
 // natsServices asks who is there, and wants to hear all four roles.
-func natsServices(nc *nats.Conn) error {
+func natsServices(nc *nats.Conn, out io.Writer) error {
 	sub, err := nc.SubscribeSync(nc.NewInbox())
 	if err != nil {
 		return err
@@ -188,7 +188,7 @@ func natsServices(nc *nats.Conn) error {
 			return err
 		}
 		delete(missing, s.Name)
-		fmt.Println(s.Name)
+		fmt.Fprintln(out, s.Name)
 	}
 	return nil
 }

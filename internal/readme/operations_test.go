@@ -74,9 +74,7 @@ func TestServerVersion(t *testing.T) {
 func TestStreams(t *testing.T) {
 	var listed, there []string
 	for _, r := range read(t, "docs/operations.md").table(t, "## Growth") {
-		for _, m := range regexp.MustCompile(`OPS_[A-Z]+`).FindAllString(r[0], -1) {
-			listed = append(listed, m)
-		}
+		listed = append(listed, regexp.MustCompile(`OPS_[A-Z]+`).FindAllString(r[0], -1)...)
 	}
 	server, err := natsd.Start(natsd.Options{StoreDir: t.TempDir(), Port: natsd.NoListener})
 	if err != nil {

@@ -104,7 +104,7 @@ func checkExample(kind, code string, data []byte) error {
 	case "refused":
 		_, err := op.Decode(data, "", op.BuiltinTypes())
 		if e := op.AsError(err); e == nil || e.Code != code {
-			return fmt.Errorf("refused with %v, the page says %s", err, code)
+			return fmt.Errorf("the page says refused with %s: %w", code, err)
 		}
 		return nil
 	}
@@ -173,7 +173,7 @@ func TestChanges(t *testing.T) {
 	rows := read(t, "docs/protocol.md").table(t, "### Changes")
 	var listed []string
 	for _, r := range rows {
-		for _, m := range strings.Split(r[0], ", ") {
+		for m := range strings.SplitSeq(r[0], ", ") {
 			listed = append(listed, strings.Trim(m, "`"))
 		}
 	}

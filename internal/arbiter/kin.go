@@ -65,10 +65,6 @@ func (m *Machine) kin(id string) (Kin, bool) {
 // of its own and all of theirs. Where the walk meets an operation nobody told
 // the machine about, e asks for it.
 func (m *Machine) inherit(e *entry) {
-	unknown := e.missing // answered before: nobody submitted it
-	if e.asking {
-		unknown = ""
-	}
 	m.unwait(e)
 	e.effective, e.inherit, e.asking, e.missing = e.op.Priority, op.Inheritance{}, false, ""
 	path := make([]string, 0, 4)
@@ -84,7 +80,7 @@ func (m *Machine) inherit(e *entry) {
 		}
 		k, ok := m.kin(id)
 		if !ok {
-			m.await(e, id, unknown)
+			m.await(e, id)
 			return
 		}
 		seen[id] = true
@@ -96,15 +92,11 @@ func (m *Machine) inherit(e *entry) {
 	}
 }
 
-// await registers e for the ancestor that is missing. An ancestor that was
-// looked for already stays unknown, until somebody submits it here.
-func (m *Machine) await(e *entry, id, unknown string) {
+// await registers e for the ancestor that is missing and has it looked for. Once
+// it is known to be unknown it stays so, until somebody submits it here.
+func (m *Machine) await(e *entry, id string) {
 	e.missing = id
 	m.waiters[id] = append(m.waiters[id], e)
-	if id == unknown {
-		e.inherit.UnknownParent = id
-		return
-	}
 	e.asking = true
 	if !slices.Contains(m.wants, id) {
 		m.wants = append(m.wants, id)
@@ -137,7 +129,9 @@ func (m *Machine) learn(k *Kin) {
 		return
 	}
 	for _, e := range m.waiting(k.OpID) {
-		if e.asking {
+		// A later child has a right to a later search: its parent may have
+		// been submitted between the two.
+		if e.asking && e.place.Seq <= k.Upto {
 			e.asking = false
 			e.inherit.UnknownParent = k.OpID
 			m.settled(e)
@@ -169,6 +163,7 @@ func (m *Machine) adopt(id string) {
 		} else if !was && e.asking {
 			t.asking++
 		}
+		m.shed(t) // a longer path is more to tell
 	}
 }
 

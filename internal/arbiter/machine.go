@@ -10,9 +10,6 @@ import (
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
 
-// maxEffects is how many effects a step causes before it leaves the rest to the
-// next one. One decision may go over it, by the size of its staging area.
-const maxEffects = 1000
 
 // Machine is the state of one partition. It is not safe for concurrent use.
 type Machine struct {
@@ -30,6 +27,9 @@ type Machine struct {
 	wants    []string            // ancestors to look up elsewhere
 	finished map[string]*entry   // reached their end in the last step
 	ready    []*target           // may be resolvable; asked at the end of a step
+	running  int                 // executing operations
+	bare     bool                // the current step has no inputs
+	size     int                 // estimated bytes of the current step's effects
 	decided  int                 // decisions of this step, for their ids
 	out      []Effect
 }
@@ -52,8 +52,9 @@ func New(partition int) *Machine {
 // s.ID, s.Number and s.At must be set; an instant before the last one is raised
 // to it, so that time never runs backwards in a journal.
 //
-// One step causes a bounded number of effects, because it must fit into one
-// message. What is left over is due at once: see [Machine.Next].
+// What time brings about in one step is bounded, because a step must fit into one
+// message. What is left over is due at once, in a step without inputs: see
+// [Machine.Backlog].
 //
 // A take-over step only marks the new epoch: it consumes nothing and nothing
 // follows from it, because it is written before its owner knows the state.
@@ -67,7 +68,7 @@ func (m *Machine) Step(s *Step) {
 		s.At = m.at
 	}
 	m.at, m.seed = s.At, s.ID
-	m.out, m.decided = nil, 0
+	m.out, m.decided, m.size, m.bare = nil, 0, 0, len(s.In) == 0
 	clear(m.finished)
 	for i := range s.In {
 		m.apply(&s.In[i], i)
@@ -100,7 +101,7 @@ func (m *Machine) Replay(s *Step) error {
 // Next returns the earliest instant at which a step without inputs would have an
 // effect.
 func (m *Machine) Next() (time.Time, bool) {
-	if len(m.ready) > 0 {
+	if m.Backlog() {
 		return m.at, true
 	}
 	if len(m.timers) == 0 {
@@ -109,10 +110,21 @@ func (m *Machine) Next() (time.Time, bool) {
 	return m.timers[0].at, true
 }
 
+// Backlog reports whether the last step left something over that could not fit
+// into it. The next step should bring no inputs, so that it has room.
+func (m *Machine) Backlog() bool { return len(m.ready) > 0 && m.capacity() }
+
+// capacity reports whether another operation may execute in this partition.
+func (m *Machine) capacity() bool {
+	return m.policy.MaxExecuting <= 0 || m.running < m.policy.MaxExecuting
+}
+
 // Wants returns the ancestors that staged operations wait for and that the
 // machine has not asked for before; each is answered by a [Kin] input.
 func (m *Machine) Wants() []string {
-	w := m.wants
+	w := slices.DeleteFunc(m.wants, func(id string) bool {
+		return !slices.ContainsFunc(m.waiters[id], func(e *entry) bool { return e.asking })
+	})
 	m.wants = nil
 	return w
 }
@@ -133,7 +145,10 @@ func (m *Machine) Known(opID string) (Kin, bool) { return m.kin(opID) }
 // here: submitting it again is then the same submission.
 func (m *Machine) Remembers(opID string) bool { return m.ops[opID] != nil || m.recent.has(opID) }
 
-func (m *Machine) emit(e Effect) { m.out = append(m.out, e) }
+func (m *Machine) emit(e Effect) {
+	m.out = append(m.out, e)
+	m.size += e.size()
+}
 
 func (m *Machine) apply(in *Input, index int) {
 	switch {
@@ -159,15 +174,17 @@ func (m *Machine) submit(s *Submit) {
 		return
 	}
 	e := &entry{op: s.Operation, place: s.Place, causedBy: s.CausedBy, traceparent: s.Traceparent, status: op.Pending, accepted: m.at}
-	e.expires = m.at.Add(m.policy.MaxOperationAge)
-	if d := e.op.Deadline; d != nil {
-		if t := d.Resolve(m.at); t.Before(e.expires) {
-			e.expires = t
-		}
-	}
 	m.ops[id] = e
 	m.emit(Effect{Accepted: &Accepted{OpID: id}})
-	m.arm(&e.expiry, timer{at: e.expires, kind: timerExpiry, key: id, entry: e})
+	if !e.followUp() {
+		e.expires = m.at.Add(m.policy.MaxOperationAge)
+		if d := e.op.Deadline; d != nil {
+			if t := d.Resolve(m.at); t.Before(e.expires) {
+				e.expires = t
+			}
+		}
+		m.arm(&e.expiry, timer{at: e.expires, kind: timerExpiry, key: id, entry: e})
+	}
 	m.adopt(id)
 	m.stage(e)
 }
@@ -236,6 +253,7 @@ func (m *Machine) release(e *entry) {
 	m.disarm(&e.wake)
 	t := m.targets[e.op.Target]
 	t.executing = nil
+	m.running--
 	m.openWindow(t)
 }
 
@@ -289,7 +307,7 @@ func (m *Machine) become(e *entry, s op.Status) {
 
 // fireDue fires the timers up to the instant of the step, earliest first.
 func (m *Machine) fireDue() {
-	for len(m.out) < maxEffects && len(m.timers) > 0 && !m.timers[0].at.After(m.at) {
+	for m.size < MaxEffectBytes && len(m.timers) > 0 && !m.timers[0].at.After(m.at) {
 		t := *m.timers[0]
 		m.timers.pop()
 		switch t.kind {
@@ -305,21 +323,12 @@ func (m *Machine) fireDue() {
 	}
 }
 
+// lapse takes an attempt back whose lease ran out. It costs no retry: most
+// likely nobody ever began it.
 func (m *Machine) lapse(e *entry) {
 	m.release(e)
 	m.become(e, op.Pending)
-	l := &Lapsed{OpID: e.op.ID, Target: e.op.Target, Attempt: e.attempt, RetryCount: e.retries}
-	m.emit(Effect{Lapsed: l})
-	if e.retries >= e.op.Retries() {
-		failure := e.failure
-		if failure == nil {
-			failure = &op.Failure{Code: "lease_lapsed", Message: "the attempt's lease ran out before a result was reported"}
-		}
-		m.reject(e, &Rejected{Reason: op.MaxRetries, Failure: failure})
-		return
-	}
-	e.retries++
-	l.RetryCount = e.retries
+	m.emit(Effect{Lapsed: &Lapsed{OpID: e.op.ID, Target: e.op.Target, Attempt: e.attempt, RetryCount: e.retries}})
 	m.stage(e)
 }
 
@@ -334,22 +343,33 @@ func (m *Machine) expire(e *entry) {
 }
 
 // resolveReady resolves every staging area that can be, in the order in which
-// they became ready.
+// they became ready. What does not fit into this step, or has to wait for one of
+// the executing operations to end, keeps its place.
 func (m *Machine) resolveReady() {
-	done := 0
-	for done < len(m.ready) && len(m.out) < maxEffects {
-		t := m.ready[done]
-		done++
-		t.marked = false
+	var left []*target
+	for i := 0; i < len(m.ready); i++ {
+		t := m.ready[i]
 		switch {
-		case t.resolvable(m.at):
+		case t.resolvable(m.at) && m.capacity() && m.fits(t):
+			t.marked = false
 			m.resolve(t)
-		case t.idle():
-			m.disarm(&t.window)
-			delete(m.targets, t.id)
+		case t.resolvable(m.at):
+			left = append(left, t)
+		default:
+			t.marked = false
+			if t.idle() {
+				m.disarm(&t.window)
+				delete(m.targets, t.id)
+			}
 		}
 	}
-	m.ready = slices.Delete(m.ready, 0, done)
+	m.ready = left
+}
+
+// fits reports whether a decision about t still fits into this step. A large one
+// gets a step of its own.
+func (m *Machine) fits(t *target) bool {
+	return m.size+t.weight() <= MaxEffectBytes || m.bare && m.size == 0
 }
 
 // touch has t looked at when the inputs of the step are applied.

@@ -24,7 +24,8 @@ type Policy struct {
 	RetryBase       time.Duration            `json:"retry_base_delay"`
 	RetryMax        time.Duration            `json:"retry_max_delay"`
 	MaxOperationAge time.Duration            `json:"max_operation_age"`
-	MaxStaged       int                      `json:"max_staged_per_target"` // the lowest rank above it is shed
+	MaxStaged       int                      `json:"max_staged_per_target"`       // the lowest rank above it is shed
+	MaxExecuting    int                      `json:"max_executing_per_partition"` // more winners wait; with 16 partitions the seeds' 1,000 in all
 }
 
 // DefaultPolicy returns the seeds' defaults (contract §7).
@@ -38,6 +39,7 @@ func DefaultPolicy() Policy {
 		RetryMax:        5 * time.Second,
 		MaxOperationAge: 24 * time.Hour,
 		MaxStaged:       2000,
+		MaxExecuting:    64,
 	}
 }
 
@@ -55,6 +57,7 @@ type policyJSON struct {
 	RetryMax        *duration           `json:"retry_max_delay,omitempty"`
 	MaxOperationAge *duration           `json:"max_operation_age,omitempty"`
 	MaxStaged       *int                `json:"max_staged_per_target,omitempty"`
+	MaxExecuting    *int                `json:"max_executing_per_partition,omitempty"`
 }
 
 type duration time.Duration
@@ -82,6 +85,9 @@ func ParsePolicy(data []byte, revision uint64) (Policy, error) {
 	if len(data) == 0 {
 		return p, nil
 	}
+	if len(data) > MaxPolicyBytes {
+		return p, fmt.Errorf("arbiter: policy: %d bytes, at most %d are allowed", len(data), MaxPolicyBytes)
+	}
 	var in policyJSON
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
@@ -107,6 +113,9 @@ func ParsePolicy(data []byte, revision uint64) (Policy, error) {
 	if in.MaxStaged != nil {
 		p.MaxStaged = *in.MaxStaged
 	}
+	if in.MaxExecuting != nil {
+		p.MaxExecuting = *in.MaxExecuting
+	}
 	return p, p.check()
 }
 
@@ -121,6 +130,9 @@ func plain(in map[string]duration) map[string]time.Duration {
 	return out
 }
 
+// MaxPolicyBytes bounds a policy, which is part of a journal step.
+const MaxPolicyBytes = 64 << 10
+
 // MaxStagedLimit keeps the decision about one staging area within one message.
 const MaxStagedLimit = 2000
 
@@ -128,6 +140,8 @@ func (p *Policy) check() error {
 	switch {
 	case p.MaxStaged < 1 || p.MaxStaged > MaxStagedLimit:
 		return fmt.Errorf("arbiter: policy: max_staged_per_target must lie in 1..%d", MaxStagedLimit)
+	case p.MaxExecuting < 1:
+		return errors.New("arbiter: policy: max_executing_per_partition must be at least 1")
 	case p.AttemptTimeout < 100*time.Millisecond:
 		return errors.New("arbiter: policy: attempt_timeout must be at least 100ms")
 	case p.MaxRetries < 0 || p.MaxRetries > 1000:

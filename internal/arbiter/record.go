@@ -83,6 +83,7 @@ type Result struct {
 type Kin struct {
 	OpID     string      `json:"op_id"`
 	Unknown  bool        `json:"unknown,omitempty"`
+	Upto     uint64      `json:"upto,omitempty"` // with Unknown: the intake sequence up to which every partition was asked
 	Priority op.Priority `json:"priority,omitempty"`
 	Parent   string      `json:"parent_op_id,omitempty"`
 
@@ -160,9 +161,7 @@ type Retry struct {
 }
 
 // Lapsed: the attempt's lease ran out; its executor is fenced off and the
-// operation is staged again (EXECUTING → PENDING). It costs a retry, so that an
-// operation which kills every executor comes to an end; when none is left, a
-// Rejected with max_retries follows.
+// operation is staged again (EXECUTING → PENDING). It loses no retry.
 type Lapsed struct {
 	OpID       string `json:"op_id"`
 	Target     string `json:"target_entity_id"`

@@ -175,7 +175,7 @@ func (c *carrier) answer() {
 	i := c.draw("which want", len(c.wants))
 	id := c.wants[i]
 	c.wants = slices.Delete(c.wants, i, i+1)
-	k := arbiter.Kin{OpID: id, Unknown: true}
+	k := arbiter.Kin{OpID: id, Unknown: true, Upto: 1 << 62}
 	if n, far := strings.CutPrefix(id, "far"); far && (n == "0" || n == "2" || n == "4") {
 		k = arbiter.Kin{OpID: id, Priority: op.Priority(2 + 3*int(n[0]-'0')/2), Parent: "far" + string(n[0]+1)}
 	}

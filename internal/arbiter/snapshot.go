@@ -164,6 +164,7 @@ func (m *Machine) restore(s *StateEntry) {
 	}
 	if e.status == op.Executing {
 		t.executing = e
+		m.running++
 		m.arm(&e.wake, timer{at: e.lease, kind: timerLease, key: id, entry: e})
 		return
 	}

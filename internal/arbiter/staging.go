@@ -39,6 +39,10 @@ type entry struct {
 	wake   timer // lease or end of the backoff
 }
 
+// followUp reports whether e is the other side of a structural operation: its
+// first side is done, so it may not be lost.
+func (e *entry) followUp() bool { return e.op.Type == op.TypeFollowUp }
+
 // rank orders contenders, best first: higher effective priority, then earlier in
 // the log (contract §3, rules 3 and 4).
 func rank(a, b *entry) int {
@@ -79,7 +83,7 @@ func (t *target) resolvable(at time.Time) bool {
 // the window if it is the first.
 func (m *Machine) stage(e *entry) {
 	m.disarm(&e.wake)
-	if !e.expires.After(m.at) { // the expiry fired while it was executing
+	if !e.expires.IsZero() && !e.expires.After(m.at) { // the expiry fired while it was executing
 		m.reject(e, &Rejected{Reason: op.Expired, Failure: e.failure})
 		return
 	}
@@ -119,14 +123,20 @@ func (m *Machine) openWindow(t *target) {
 	}
 }
 
-// shed rejects the lowest rank of a staging area that is too full.
+// shed rejects the lowest ranks of a staging area that is too full: too many, or
+// too much to tell in one decision. The other sides of structural operations are
+// never shed, because their first sides are done.
 func (m *Machine) shed(t *target) {
-	if m.policy.MaxStaged <= 0 || len(t.staged) <= m.policy.MaxStaged {
-		return
+	for i := len(t.staged) - 1; i > 0 && t.full(m.policy.MaxStaged); i-- {
+		if last := t.staged[i]; !last.followUp() {
+			m.unstage(last)
+			m.reject(last, &Rejected{Reason: op.StagingFull, Failure: last.failure})
+		}
 	}
-	last := t.staged[len(t.staged)-1]
-	m.unstage(last)
-	m.reject(last, &Rejected{Reason: op.StagingFull})
+}
+
+func (t *target) full(most int) bool {
+	return most > 0 && len(t.staged) > most || t.weight() > MaxDecisionBytes
 }
 
 // unstage takes a pending operation out of its staging area, or out of its
@@ -223,7 +233,11 @@ func (m *Machine) grant(t *target, e *entry, d *op.Decision) {
 	e.attempt++
 	e.decision, e.winner = d.ID, ""
 	e.lease = m.at.Add(m.policy.AttemptTimeout)
+	if !e.expires.IsZero() && e.expires.Before(e.lease) {
+		e.lease = e.expires // never executed after its deadline
+	}
 	t.executing = e
+	m.running++
 	m.arm(&e.wake, timer{at: e.lease, kind: timerLease, key: e.op.ID, entry: e})
 	c := contender(e)
 	c.Verdict = op.VerdictWon

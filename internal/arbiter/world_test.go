@@ -231,7 +231,7 @@ func (w *world) answer(i int) {
 		return // it came in the meantime
 	}
 	if !known {
-		k = arbiter.Kin{OpID: id, Unknown: true}
+		k = arbiter.Kin{OpID: id, Unknown: true, Upto: 1 << 62}
 	}
 	w.in = append(w.in, arbiter.Input{Kin: &k})
 }

@@ -134,7 +134,7 @@ var invariants = []Invariant{
 	{LifeTerminalTwice, "An operation has one terminal record."},
 	{LifeAfterTerminal, "Nothing follows the terminal record of an operation."},
 	{LifeAttemptNumber, "The attempts of an operation are numbered 1, 2, 3 …"},
-	{LifeAttempts, "An operation has at most 1 + max_retries attempts."},
+	{LifeAttempts, "An operation has at most 1 + max_retries attempts, and one more for each lapse."},
 	{LifeRetryCount, "Each retry counts one up."},
 	{LifeRetryBound, "An operation is not retried more often than max_retries."},
 	{LifeBackoff, "A backoff is min(base · 2ⁿ, max) · U(0.8, 1.2), and ends that much later."},
@@ -146,7 +146,7 @@ var invariants = []Invariant{
 	{LifeExpiredEarly, "An operation expires no earlier than its deadline or maximum age."},
 	{LifeGrantedExpired, "No attempt is granted after the deadline or maximum age."},
 	{LifeOverdue, "A lease, a deadline or a maximum age that has passed takes effect in the first step after it."},
-	{LifeUndone, "A failed operation, and one without retries left, goes on in the same step."},
+	{LifeUndone, "A failed operation, and one whose attempt lapsed, goes on in the same step."},
 	{LifeOpen, "In a quiescent history every accepted operation has its terminal record."},
 	{LifeAccounting, "Submitted = succeeded + rejected + cancelled + open."},
 

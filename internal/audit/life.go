@@ -110,7 +110,11 @@ func (v *visit) open(s *arbiter.Submit) *operation {
 	delete(p.kin, o.key) // a submission outweighs an older answer
 	p.open[o.key] = o
 	p.appeared(o.key)
-	p.set(&p.alarms, alarm{at: o.expires, kind: alarmExpiry, o: o})
+	if o.kind == op.TypeFollowUp {
+		o.expires = v.s.At.AddDate(100, 0, 0) // its first side is done, so it never expires
+	} else {
+		p.set(&p.alarms, alarm{at: o.expires, kind: alarmExpiry, o: o})
+	}
 	return o
 }
 
@@ -146,17 +150,24 @@ func (v *visit) granted(g *arbiter.Granted) {
 	if g.Attempt != o.attempt+1 {
 		v.bad(LifeAttemptNumber, g.OpID, "attempt %d after attempt %d", g.Attempt, o.attempt)
 	}
-	if g.Attempt > 1+o.maxRetries {
-		v.bad(LifeAttempts, g.OpID, "attempt %d with max_retries %d", g.Attempt, o.maxRetries)
+	if g.Attempt > 1+o.maxRetries+o.lapses {
+		v.bad(LifeAttempts, g.OpID, "attempt %d with max_retries %d and %d lapses", g.Attempt, o.maxRetries, o.lapses)
 	}
 	if !o.expires.After(v.s.At) {
 		v.bad(LifeGrantedExpired, g.OpID, "granted after its end at %s", o.expires.Format(timeFormat))
 	}
-	if want := v.s.At.Add(v.p.policy.AttemptTimeout); !g.LeaseEnds.Equal(want) {
+	want := v.s.At.Add(v.p.policy.AttemptTimeout)
+	if o.expires.Before(want) {
+		want = o.expires
+	}
+	if !g.LeaseEnds.Equal(want) {
 		v.bad(LifeLease, g.OpID, "the lease ends at %s, not at %s", g.LeaseEnds.Format(timeFormat), want.Format(timeFormat))
 	}
 	v.move(o, op.Executing)
 	t.unstage(o)
+	if t.executing == nil {
+		v.p.running++
+	}
 	t.executing = o
 	o.attempt, o.granted, o.lease, o.winner = g.Attempt, v.s.At, g.LeaseEnds, ""
 	v.p.set(&v.p.alarms, alarm{at: o.lease, kind: alarmLease, o: o, attempt: o.attempt})
@@ -166,6 +177,7 @@ func (v *visit) granted(g *arbiter.Granted) {
 func (v *visit) release(o *operation) {
 	if o.target.executing == o {
 		o.target.executing = nil
+		v.p.running--
 	}
 	v.touch(o.target)
 }
@@ -236,13 +248,11 @@ func (v *visit) lapsed(e *arbiter.Lapsed) {
 	v.move(o, op.Pending)
 	v.release(o)
 	v.undone = append(v.undone, o)
-	want := min(o.retries+1, o.maxRetries) // the last lapse has no retry left to cost
-	if e.RetryCount != want {
-		v.bad(LifeRetryCount, e.OpID, "a lapse with retry count %d, not %d", e.RetryCount, want)
+	if e.RetryCount != o.retries {
+		v.bad(LifeRetryCount, e.OpID, "a lapse with retry count %d, not %d: it costs none", e.RetryCount, o.retries)
 	}
-	exhausted := o.retries >= o.maxRetries
-	o.retries = e.RetryCount
-	if !exhausted && o.expires.After(v.s.At) {
+	o.lapses++
+	if o.expires.After(v.s.At) {
 		v.stage(o)
 	}
 }

@@ -195,7 +195,9 @@ func (v *visit) settle() {
 const fullStep = 250
 
 // short reports whether the step may have left behind what was due.
-func (v *visit) short() bool { return v.s.Takeover || len(v.s.Out) >= fullStep }
+func (v *visit) short() bool {
+	return v.s.Takeover || len(v.s.Out) >= fullStep || arbiter.EffectBytes(v.s.Out) >= arbiter.MaxEffectBytes/3
+}
 
 // close checks what has to be true at the end of a step.
 func (v *visit) close() {

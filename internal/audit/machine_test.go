@@ -193,7 +193,7 @@ func (w *world) change(target string) json.RawMessage {
 func (w *world) answers(p int) []arbiter.Input {
 	var in []arbiter.Input
 	for _, id := range w.wants[p] {
-		k := &arbiter.Kin{OpID: id, Unknown: true}
+		k := &arbiter.Kin{OpID: id, Unknown: true, Upto: 1 << 62}
 		if o, ok := w.known[id]; ok {
 			k = &arbiter.Kin{OpID: id, Priority: o.Priority, Parent: o.Parent}
 		}

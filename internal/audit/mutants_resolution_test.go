@@ -51,7 +51,7 @@ func resolutionMutants() []mutant {
 		{audit.ResolutionEffective, nil, "granted with another", func(h *history) { h.get(0, 18).Out[1].Granted.Effective = 5 }},
 		{audit.ResolutionUnaskedParent, nil, "nobody looked", func(h *history) { h.get(0, 18).In = h.get(0, 18).In[:1] }},
 		{audit.ResolutionParentMissed, nil, "an ancestor of another partition is missed", func(h *history) {
-			h.get(0, 18).In[0].Kin = &arbiter.Kin{OpID: "f", Unknown: true}
+			h.get(0, 18).In[0].Kin = &arbiter.Kin{OpID: "f", Unknown: true, Upto: 1 << 62}
 			c := &inherited(h).Contenders[0]
 			c.Effective, c.Path, c.UnknownParent = 5, nil, "f"
 			h.get(0, 18).Out[1].Granted.Effective = 5

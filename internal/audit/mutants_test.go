@@ -106,7 +106,7 @@ func logMutants() []mutant {
 			s.Epoch, s.Owner = 1, "r1"
 		}},
 		{audit.LogTakeover, nil, "a takeover that learns", alone(func(h *history) {
-			h.takeover(h.step(1, inputs(arbiter.Input{Kin: &arbiter.Kin{OpID: "a", Unknown: true}})), "r2")
+			h.takeover(h.step(1, inputs(arbiter.Input{Kin: &arbiter.Kin{OpID: "a", Unknown: true, Upto: 1 << 62}})), "r2")
 		})},
 		{audit.LogOwner, nil, "a second owner within an epoch", alone(func(h *history) { h.step(1, nil).Owner = "r2" })},
 		{audit.LogOwner, nil, "no owner", alone(func(h *history) { h.takeover(h.step(1, nil), "") })},

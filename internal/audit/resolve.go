@@ -46,9 +46,17 @@ func (v *visit) touch(t *target) {
 	}
 }
 
+// largeArea is a staging area whose decision may have to wait for a step of its
+// own.
+const largeArea = 90
+
 // undecided checks that a staging area is not left alone although it could be
-// decided. Where an ancestor was not found, the answer about it may be awaited.
+// decided. Where an ancestor was not found, the answer about it may be awaited;
+// where as many operations execute as may, one of them has to end first.
 func (v *visit) undecided(t *target) {
+	if m := v.p.policy.MaxExecuting; m > 0 && v.p.running >= m || len(t.staged) >= largeArea {
+		return
+	}
 	if len(t.staged) == 0 || t.executing != nil || t.unsure || t.closes.After(v.s.At) {
 		return
 	}

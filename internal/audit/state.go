@@ -51,6 +51,7 @@ type partition struct {
 	left  []*target // what it may have left undecided
 
 	entities int
+	running  int // executing operations
 }
 
 func newPartition(id int) *partition {
@@ -97,6 +98,7 @@ type operation struct {
 	waiting bool
 	due     time.Time // end of the backoff
 	retries int
+	lapses  int
 	attempt int
 	granted time.Time
 	lease   time.Time

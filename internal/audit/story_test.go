@@ -78,7 +78,7 @@ func storyOfOthers(h *history, a op.Operation) {
 	h.step(30210, inputs(arbiter.Input{Policy: &policy}))
 
 	f := operation("f", "e9", 9, parent("nobody"))
-	nobody := arbiter.Input{Kin: &arbiter.Kin{OpID: "nobody", Unknown: true}}
+	nobody := arbiter.Input{Kin: &arbiter.Kin{OpID: "nobody", Unknown: true, Upto: 1 << 62}}
 	h.stepOf(1, 30200, nil)
 	h.stepOf(1, 30201, inputs(submit(14, f)), accepted("f"))
 	fc := contender(f, 14, op.VerdictWon, "")

@@ -148,7 +148,7 @@ func (v *visit) shed(o *operation) {
 		}
 	}
 	for _, x := range o.target.staged {
-		if x != o && v.p.better(o, x) {
+		if x != o && x.kind != op.TypeFollowUp && v.p.better(o, x) {
 			v.bad(ResolutionShed, o.id, "shed from target %s, though %s ranks lower", o.target.id, x.id)
 			return
 		}

@@ -18,7 +18,8 @@ import (
 // outputs is what follows from one committed step.
 type outputs struct {
 	step   uint64
-	views  []*nats.Msg // heads, records, work
+	heads  []*nats.Msg // heads and work
+	views  []*nats.Msg // records: told once the heads can be read
 	events []*nats.Msg // events and follow-ups: told once the views can be read
 	saved  *savedState // a snapshot to keep once all of this is told
 	seq    uint64
@@ -29,7 +30,7 @@ type outputs struct {
 const markEvery = 250 * time.Millisecond
 
 // emission publishes the outputs of one partition in the order of its steps.
-// Heads go before events, so that who was told can read.
+// Heads go before records and events, so that who was told can read.
 type emission struct {
 	bus     *bus.Bus
 	id      int
@@ -91,22 +92,20 @@ func (e *emission) emitAll(ctx context.Context, first outputs) error {
 }
 
 func (e *emission) emit(ctx context.Context, batch ...outputs) error {
-	for i := range batch {
-		e.out.At(batch[i].seq)
-		for _, m := range batch[i].views {
-			e.out.Add(m)
+	for _, part := range []func(*outputs) []*nats.Msg{
+		func(o *outputs) []*nats.Msg { return o.heads },
+		func(o *outputs) []*nats.Msg { return o.views },
+		func(o *outputs) []*nats.Msg { return o.events },
+	} {
+		for i := range batch {
+			e.out.At(batch[i].seq)
+			for _, m := range part(&batch[i]) {
+				e.out.Add(m)
+			}
 		}
-	}
-	if err := e.out.Flush(ctx); err != nil {
-		return fmt.Errorf("resolver: publish views: %w", err)
-	}
-	for i := range batch {
-		for _, m := range batch[i].events {
-			e.out.Add(m)
+		if err := e.out.Flush(ctx); err != nil {
+			return fmt.Errorf("resolver: publish outputs: %w", err)
 		}
-	}
-	if err := e.out.Flush(ctx); err != nil {
-		return fmt.Errorf("resolver: publish events: %w", err)
 	}
 	for i := range batch {
 		e.emitted.Store(max(e.emitted.Load(), batch[i].step))

@@ -36,6 +36,10 @@ type heads struct {
 	bus   *bus.Bus
 	byID  map[string]*list.Element
 	order *list.List // front: used last
+
+	// Revisions of heads that were dropped, for as many as fit: a server that
+	// no longer leads may answer a read with an older one.
+	dropped map[string]uint64
 }
 
 type head struct {
@@ -45,7 +49,7 @@ type head struct {
 }
 
 func newHeads(b *bus.Bus) *heads {
-	return &heads{bus: b, byID: map[string]*list.Element{}, order: list.New()}
+	return &heads{bus: b, byID: map[string]*list.Element{}, order: list.New(), dropped: map[string]uint64{}}
 }
 
 func (h *heads) get(id string) (*entity.Entity, bool) {
@@ -75,8 +79,21 @@ func (h *heads) evict(emitted uint64) {
 		if v := el.Value.(*head); v.step <= emitted {
 			h.order.Remove(el)
 			delete(h.byID, v.id)
+			h.drop(v)
 		}
 		el = prev
+	}
+}
+
+// maxDropped bounds the memory of revisions.
+const maxDropped = 1 << 15
+
+func (h *heads) drop(v *head) {
+	if len(h.dropped) >= maxDropped {
+		clear(h.dropped)
+	}
+	if v.entity != nil {
+		h.dropped[v.id] = v.entity.Revision
 	}
 }
 
@@ -102,6 +119,10 @@ func (h *heads) load(ctx context.Context, ids []string) error {
 			}
 			mu.Lock()
 			defer mu.Unlock()
+			if least := h.dropped[id]; least > 0 && (e == nil || e.Revision < least) {
+				return fmt.Errorf("resolver: entity %s: the view shows a revision before %d, which was read earlier", id, least)
+			}
+			delete(h.dropped, id)
 			h.put(id, e, 0)
 			return nil
 		})

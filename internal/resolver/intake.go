@@ -3,7 +3,9 @@ package resolver
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/hierarchy-bus/hierarchy/internal/arbiter"
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
@@ -11,6 +13,10 @@ import (
 )
 
 func partitionToken(p int) string { return strconv.Itoa(p) }
+
+// maxTrace bounds a traceparent header, of which every operation of a message
+// keeps a copy.
+const maxTrace = 128
 
 // take turns one intake message into inputs. Whatever is wrong with it becomes
 // an Invalid input, so that the partition goes on and nothing is lost silently.
@@ -42,6 +48,10 @@ func (p *partition) take(g *gathered, m bus.IntakeMsg) {
 		p.takeInvalid(g, m, place, "", err)
 		return
 	}
+	trace := m.Header.Get("traceparent")
+	if len(trace) > maxTrace {
+		trace = "" // not a trace context (W3C: 55 characters)
+	}
 	for i := range ops {
 		place.Index = i
 		switch {
@@ -57,8 +67,8 @@ func (p *partition) take(g *gathered, m bus.IntakeMsg) {
 			ops[i].ID = op.DerivedID(m.Seq, i)
 		}
 		g.add(arbiter.Input{Submit: &arbiter.Submit{
-			Place: place, Operation: ops[i], CausedBy: cause, Traceparent: m.Header.Get("traceparent"),
-		}}, 64)
+			Place: place, Operation: ops[i], CausedBy: cause, Traceparent: trace,
+		}}, submitBytes+len(trace))
 	}
 	g.bytes += len(m.Data)
 }
@@ -72,7 +82,7 @@ func (p *partition) takeInvalid(g *gathered, m bus.IntakeMsg, place op.Place, op
 	if !op.Token(target) {
 		target = ""
 	}
-	g.add(arbiter.Input{Invalid: &arbiter.Invalid{Place: place, Target: target, OpID: opID, Error: e}}, 256)
+	g.add(arbiter.Input{Invalid: &arbiter.Invalid{Place: place, Target: target, OpID: opID, Error: e}}, invalidBytes+len(e.Message)+len(e.Hint))
 }
 
 func (p *partition) takeCancel(g *gathered, m bus.IntakeMsg) {
@@ -86,7 +96,7 @@ func (p *partition) takeCancel(g *gathered, m bus.IntakeMsg) {
 	case !op.Token(body.OpID):
 		p.takeInvalid(g, m, place, "", op.Errorf(op.CodeBadID, "op_id", "op_id %.80q is not a token", body.OpID))
 	default:
-		g.add(arbiter.Input{Cancel: &arbiter.Cancel{Place: place, Target: m.Key, OpID: body.OpID}}, 128)
+		g.add(arbiter.Input{Cancel: &arbiter.Cancel{Place: place, Target: m.Key, OpID: body.OpID}}, kinBytes)
 	}
 }
 
@@ -107,10 +117,37 @@ func (p *partition) receive(ctx context.Context, data []byte, reply func([]byte)
 			OpID: r.OpID, Target: r.Target, Attempt: r.Attempt, Executor: r.Executor,
 			Duration: r.Duration, Change: r.Change, Failure: r.Failure,
 		},
-		reply: reply, bytes: 2 * len(data),
+		reply: reply,
+	}
+	limit(&in.result)
+	in.bytes = resultBytes + len(in.result.Change)
+	if f := in.result.Failure; f != nil {
+		in.bytes += 3 * len(f.Message)
 	}
 	select {
 	case p.results <- in:
 	case <-ctx.Done():
 	}
+}
+
+// Bounds of what a report may bring into the journal.
+const (
+	maxFailure = 4 << 10
+	maxChange  = 400 << 10
+)
+
+// limit cuts the text of a failure, and refuses a change that no step can hold.
+func limit(r *arbiter.Result) {
+	if len(r.Change) > maxChange {
+		r.Change = nil
+		r.Failure = &op.Failure{
+			Code: "change_too_large", Terminal: true,
+			Message: fmt.Sprintf("the change has more than %d bytes", maxChange),
+		}
+	}
+	if f := r.Failure; f != nil {
+		f.Message = strings.ToValidUTF8(f.Message[:min(len(f.Message), maxFailure)], "")
+		f.Code = strings.ToValidUTF8(f.Code[:min(len(f.Code), op.MaxToken)], "")
+	}
+	r.Executor = strings.ToValidUTF8(r.Executor[:min(len(r.Executor), op.MaxToken)], "")
 }

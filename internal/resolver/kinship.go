@@ -15,7 +15,8 @@ import (
 // Bounds of a search for an ancestor.
 const (
 	directorySize = 1 << 16
-	kinPoll       = 3 * time.Millisecond
+	kinPoll       = 2 * time.Millisecond // the first pause; each is twice the one before
+	kinPollMost   = 100 * time.Millisecond
 	kinWait       = 20 * time.Second // longer than a take-over of the partition that may hold it
 )
 
@@ -79,16 +80,22 @@ func (k *kinship) known(id string) (arbiter.Kin, bool) {
 	return v, ok
 }
 
-// find answers for the ancestors of operations at or before place, one by one as
-// they are found. It ends when all are answered, or with ctx.
+// search is one look for ancestors of operations at or before a place.
+type search struct {
+	place  uint64
+	passed map[int]bool   // partitions that have consumed and told all before place
+	step   map[int]uint64 // of the others: the step that consumed it, once there is one
+}
+
+// find answers for ids one by one as they are found. It ends when all are
+// answered, or with ctx.
 func (k *kinship) find(ctx context.Context, ids []string, place uint64, answer func(arbiter.Kin)) {
 	deadline := time.NewTimer(kinWait)
 	defer deadline.Stop()
-	poll := time.NewTicker(kinPoll)
-	defer poll.Stop()
-	for {
+	s := &search{place: place, passed: map[int]bool{}, step: map[int]uint64{}}
+	for wait := kinPoll; ; wait = min(2*wait, kinPollMost) {
 		// In this order: what was told before the partitions passed is seen.
-		passed, err := k.allPassed(ctx, place)
+		passed, err := k.allPassed(ctx, s)
 		ids = slices.DeleteFunc(ids, func(id string) bool {
 			v, ok := k.look(ctx, id)
 			if ok {
@@ -102,17 +109,20 @@ func (k *kinship) find(ctx context.Context, ids []string, place uint64, answer f
 		if err == nil && passed {
 			break
 		}
+		poll := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
+			poll.Stop()
 			return
 		case <-poll.C:
 			continue
 		case <-deadline.C:
+			poll.Stop()
 		}
 		break
 	}
 	for _, id := range ids {
-		answer(arbiter.Kin{OpID: id, Unknown: true})
+		answer(arbiter.Kin{OpID: id, Unknown: true, Upto: place})
 	}
 }
 
@@ -133,55 +143,66 @@ func (k *kinship) look(ctx context.Context, id string) (arbiter.Kin, bool) {
 }
 
 // allPassed reports whether every partition has consumed, and told the views
-// about, all that stands before place in the intake.
-func (k *kinship) allPassed(ctx context.Context, place uint64) (bool, error) {
+// about, all that stands before the place of the search in the intake.
+func (k *kinship) allPassed(ctx context.Context, s *search) (bool, error) {
 	for q := range k.bus.Layout().Partitions {
-		k.mu.Lock()
-		cursor, local := k.cursor[q]
-		k.mu.Unlock()
-		if local && cursor >= place {
+		if s.passed[q] {
 			continue
 		}
-		last, err := k.bus.LastIntake(ctx, q)
-		if err != nil {
+		passed, err := k.passedBy(ctx, s, q)
+		if err != nil || !passed {
 			return false, err
 		}
-		need := min(last, place)
-		if local {
-			if cursor < need {
-				return false, nil
-			}
-			continue
-		}
-		if passed, err := k.foreignPassed(ctx, q, need); err != nil || !passed {
-			return false, err
-		}
+		s.passed[q] = true
 	}
 	return true, nil
 }
 
-// foreignPassed asks the journal about a partition of another process: its last
-// step must have consumed need, and its outputs must be told.
-func (k *kinship) foreignPassed(ctx context.Context, partition int, need uint64) (bool, error) {
+func (k *kinship) passedBy(ctx context.Context, s *search, q int) (bool, error) {
+	k.mu.Lock()
+	cursor, local := k.cursor[q]
+	k.mu.Unlock()
+	if local && cursor >= s.place {
+		return true, nil
+	}
+	last, err := k.bus.LastIntake(ctx, q)
+	if err != nil {
+		return false, err
+	}
+	need := min(last, s.place)
+	if local {
+		return cursor >= need, nil
+	}
+	return k.foreignPassed(ctx, s, q, need)
+}
+
+// foreignPassed asks the journal about a partition of another process: one of its
+// steps must have consumed need, and the outputs up to that step must be told.
+// That step is looked for once, since a busy partition is always ahead of what
+// it has told.
+func (k *kinship) foreignPassed(ctx context.Context, search *search, partition int, need uint64) (bool, error) {
 	if need == 0 {
 		return true, nil
 	}
-	e, found, err := k.bus.JournalLast(ctx, partition)
-	if err != nil || !found {
-		return false, err
-	}
-	var s struct {
-		Number uint64 `json:"step"`
-		Cursor uint64 `json:"cursor"`
-	}
-	if err := json.Unmarshal(e.Data, &s); err != nil {
-		return false, err
-	}
-	if s.Cursor < need {
-		return false, nil
+	if search.step[partition] == 0 {
+		e, found, err := k.bus.JournalLast(ctx, partition)
+		if err != nil || !found {
+			return false, err
+		}
+		var s struct {
+			Number uint64 `json:"step"`
+			Cursor uint64 `json:"cursor"`
+		}
+		if err := json.Unmarshal(e.Data, &s); err != nil {
+			return false, err
+		}
+		if s.Cursor < need {
+			return false, nil
+		}
+		search.step[partition] = s.Number
 	}
 	mark, err := k.bus.Mark(ctx, partition)
-	return mark >= s.Number, err
+	return mark >= search.step[partition], err
 }
 
 // ask starts a search for the ancestors that the machine misses. The answers

@@ -28,8 +28,8 @@ type teller struct {
 	done    map[string]*arbiter.Succeeded
 }
 
-// outputs builds what follows from a committed step: heads, records, work and
-// follow-ups first, events afterwards.
+// outputs builds what follows from a committed step: heads and work
+// first, then records, then events and follow-ups.
 func (p *partition) outputs(ctx context.Context, s *arbiter.Step, seq uint64) (outputs, error) {
 	t := &teller{p: p, s: s, seq: seq, out: outputs{step: s.Number, seq: seq}, seen: map[string]bool{}, done: map[string]*arbiter.Succeeded{}}
 	if s.Takeover {
@@ -170,7 +170,7 @@ func (t *teller) granted(ctx context.Context, g *arbiter.Granted) error {
 	if err != nil {
 		return fmt.Errorf("resolver: encode work: %w", err)
 	}
-	t.out.views = append(t.out.views, bus.WorkMsg(v.Operation.Type, t.p.id, g.Target, body))
+	t.out.heads = append(t.out.heads, bus.WorkMsg(v.Operation.Type, t.p.id, g.Target, body))
 	promoted := &op.Event{
 		Name: op.EventPromoted, OpID: g.OpID, Attempt: g.Attempt, From: op.Pending, Status: op.Executing,
 		Winner: g.OpID, Decision: g.Decision,
@@ -217,7 +217,7 @@ func (t *teller) head(id string, after *entity.Entity) {
 	}
 	t.p.heads.put(id, after, t.s.Number)
 	h := Head{Partition: t.p.id, Step: t.s.Number, JournalSeq: t.seq, Entity: *after}
-	t.out.views = append(t.out.views, bus.EntityMsg(id, h.encode()))
+	t.out.heads = append(t.out.heads, bus.EntityMsg(id, h.encode()))
 }
 
 // entityEvents names what a change did to its entity.

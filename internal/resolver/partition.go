@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -14,11 +15,21 @@ import (
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
 
-// Bounds of one step. It must fit into one message of 1 MiB together with the
-// effects, of which internal/arbiter bounds the number.
+// Bounds of the inputs of one step, which must fit into one message of 1 MiB
+// together with its effects: internal/arbiter bounds those. One intake message,
+// at most op.MaxBulk operations in op.MaxBulkBody bytes, may go over it.
 const (
 	maxInputs     = 500
-	maxInputBytes = 160 << 10
+	maxInputBytes = 200 << 10
+)
+
+// What an input takes in a step beside its own bytes, with what follows from it
+// at once.
+const (
+	submitBytes  = 300
+	invalidBytes = 500
+	resultBytes  = 600
+	kinBytes     = 150
 )
 
 // partition is one partition for as long as this process owns it. Everything but
@@ -33,8 +44,8 @@ type partition struct {
 	epoch   uint64
 	number  uint64
 	cursor  uint64
-	seq     uint64    // stream sequence of the last step: the fence
-	at      time.Time // instant of the take-over: no later step is before it
+	seq     uint64 // stream sequence of the last step: the fence
+	clock   clock
 	machine *arbiter.Machine
 	heads   *heads
 	emitter *emission
@@ -42,13 +53,14 @@ type partition struct {
 	kin     chan arbiter.Input
 	results chan report
 
-	seen      *seen
-	changes   map[int]applied   // by input of the step at hand
-	ended     []string          // operations that ended in the step at hand
-	decisions map[string]uint64 // journal sequence of the last decision about each open operation
+	seen         *seen
+	takeoverStep uint64
+	changes      map[int]applied   // by input of the step at hand
+	ended        []string          // operations that ended in the step at hand
+	decisions    map[string]uint64 // journal sequence of the last decision about each open operation
 
+	consumed     atomic.Uint64 // the cursor, for the trimmer
 	lastSnapshot uint64
-	trimmed      uint64
 }
 
 // report is a result that waits for its commit, with the way to answer it.
@@ -95,8 +107,10 @@ func (p *partition) run(ctx context.Context) error {
 	emitCtx, stopEmission := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopEmission()
 	go func() { emitted <- p.emitter.run(emitCtx) }()
+	p.consumed.Store(p.cursor)
+	go p.trimmer(feedCtx)
 
-	err = p.loop(ctx, feed, emitted)
+	err = p.loop(ctx, feedCtx, feed, emitted)
 	close(p.emitter.queue)
 	if err == nil || errors.Is(err, errDeposed) {
 		// What is committed is told before we go; whoever comes next would
@@ -115,14 +129,21 @@ func (p *partition) close() {
 	}
 }
 
-func (p *partition) loop(ctx context.Context, feed *bus.IntakeFeed, emitted <-chan error) error {
+func (p *partition) loop(ctx, feedCtx context.Context, feed *bus.IntakeFeed, emitted <-chan error) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
-		p.ask(ctx)
+		p.ask(feedCtx)
 		var g gathered
 		g.cursor = p.cursor
-		setTimer(timer, p.machine)
+		if p.machine.Backlog() {
+			// What the last step had no room for comes first, and alone.
+			if err := p.step(ctx, &g); err != nil {
+				return err
+			}
+			continue
+		}
+		p.setTimer(timer)
 		policy, news := p.board.newer(p.machine.Policy().Revision)
 		if policy != nil {
 			g.add(arbiter.Input{Policy: policy}, 512)
@@ -141,7 +162,7 @@ func (p *partition) loop(ctx context.Context, feed *bus.IntakeFeed, emitted <-ch
 		case r := <-p.results:
 			g.report(r)
 		case in := <-p.kin:
-			g.add(in, 64)
+			g.add(in, kinBytes)
 		case <-news:
 		case <-timer.C:
 		}
@@ -161,7 +182,7 @@ func (p *partition) gather(g *gathered, feed *bus.IntakeFeed) {
 			g.report(r)
 			continue
 		case in := <-p.kin:
-			g.add(in, 64)
+			g.add(in, kinBytes)
 			continue
 		default:
 		}
@@ -185,18 +206,18 @@ func (g *gathered) report(r report) {
 }
 
 // setTimer arms t for the next instant at which the machine has something to do.
-func setTimer(t *time.Timer, m *arbiter.Machine) {
-	at, ok := m.Next()
+func (p *partition) setTimer(t *time.Timer) {
+	at, ok := p.machine.Next()
 	if !ok {
 		t.Reset(time.Hour)
 		return
 	}
-	t.Reset(max(0, time.Until(at)))
+	t.Reset(max(0, at.Sub(p.clock.now())))
 }
 
 // step turns what was gathered into one committed step.
 func (p *partition) step(ctx context.Context, g *gathered) error {
-	now := later(time.Now().UTC(), p.at)
+	now := p.clock.now()
 	if next, ok := p.machine.Next(); len(g.in) == 0 && g.cursor == p.cursor && (!ok || next.After(now)) {
 		return nil // the timer fired early; nothing is due
 	}
@@ -239,6 +260,7 @@ func (p *partition) commit(ctx context.Context, s *arbiter.Step, g *gathered) er
 		return fmt.Errorf("resolver: outcome of step %d unknown: %w", s.Number, err)
 	}
 	p.seq, p.number, p.cursor = seq, s.Number, s.Cursor
+	p.consumed.Store(p.cursor)
 	out, err := p.outputs(ctx, s, seq)
 	if err != nil {
 		return err
@@ -250,6 +272,8 @@ func (p *partition) commit(ctx context.Context, s *arbiter.Step, g *gathered) er
 		return nil
 	case <-p.emitter.ended:
 		return errors.New("resolver: emission ended")
+	case <-ctx.Done():
+		return ctx.Err() // committed; whoever comes next tells it
 	}
 }
 
@@ -295,25 +319,41 @@ func (p *partition) tellStaleCommit(ctx context.Context, s *arbiter.Step) {
 	}
 }
 
-// housekeeping trims the intake behind the cursor now and then, and takes
-// snapshots. Neither can harm: the journal holds everything that was consumed.
+// housekeeping takes a snapshot now and then. It cannot harm: the journal holds
+// everything.
 func (p *partition) housekeeping(ctx context.Context) {
-	if p.cursor-p.trimmed >= trimEvery {
-		p.trimmed = p.cursor
-		go p.trim(context.WithoutCancel(ctx), p.cursor)
-	}
 	if p.number-p.lastSnapshot >= p.cfg.SnapshotEvery {
 		p.lastSnapshot = p.number
 		// Taken here, where nothing moves; kept once the step is told.
 		select {
 		case p.emitter.queue <- outputs{step: p.number, seq: p.seq, saved: p.snapshotOf()}:
 		case <-p.emitter.ended:
+		case <-ctx.Done():
 		}
 	}
 }
 
-// trimEvery is the distance in the intake's sequence between two trims.
-const trimEvery = 20_000
+// trimEvery is how often the intake is trimmed behind the cursor. Its limit is
+// the backpressure, so what is consumed must not count for long.
+const trimEvery = time.Second
+
+// trimmer trims until ctx ends. The journal holds everything that was consumed.
+func (p *partition) trimmer(ctx context.Context) {
+	tick := time.NewTicker(trimEvery)
+	defer tick.Stop()
+	trimmed := uint64(0)
+	for {
+		if cursor := p.consumed.Load(); cursor > trimmed {
+			p.trim(ctx, cursor)
+			trimmed = cursor
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
 
 func (p *partition) trim(ctx context.Context, cursor uint64) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)

@@ -5,11 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"slices"
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/hierarchy-bus/hierarchy/internal/arbiter"
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
 
@@ -27,22 +27,25 @@ const (
 // again is therefore the same submission for as long as its record is kept
 // (contract §2).
 type seen struct {
-	Bits  []byte   `json:"bits,omitempty"`
-	First []string `json:"first,omitempty"` // until there are bits: the machine remembers at least these
+	Bits  []byte          `json:"bits,omitempty"`
+	First map[string]bool `json:"first,omitempty"` // the ids themselves, until there are bits
 }
 
 // seenFirst is how many ids are kept as they are: a partition that sees few
 // needs no filter.
-const seenFirst = arbiter.RecentOperations / 2
+const seenFirst = 4096
 
 func (s *seen) add(id string) {
 	if s.Bits == nil && len(s.First) < seenFirst {
-		s.First = append(s.First, id)
+		if s.First == nil {
+			s.First = map[string]bool{}
+		}
+		s.First[id] = true
 		return
 	}
 	if s.Bits == nil {
 		s.Bits = make([]byte, seenBits/8)
-		for _, first := range s.First {
+		for first := range s.First {
 			s.set(first)
 		}
 		s.First = nil
@@ -58,12 +61,12 @@ func (s *seen) set(id string) {
 
 // clone copies s for a snapshot.
 func (s *seen) clone() *seen {
-	return &seen{Bits: slices.Clone(s.Bits), First: slices.Clone(s.First)}
+	return &seen{Bits: slices.Clone(s.Bits), First: maps.Clone(s.First)}
 }
 
 func (s *seen) maybe(id string) bool {
 	if s.Bits == nil {
-		return false
+		return s.First[id]
 	}
 	for _, b := range probes(id) {
 		if s.Bits[b/8]&(1<<(b%8)) == 0 {

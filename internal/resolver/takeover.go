@@ -3,9 +3,7 @@ package resolver
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"time"
 
 	"github.com/google/uuid"
 
@@ -37,9 +35,10 @@ func (p *partition) takeOver(ctx context.Context) error {
 			return err
 		}
 	}
+	p.clock = newClock(prev.At)
 	s := &arbiter.Step{
 		Schema: arbiter.StepSchema, ID: uuid.NewString(), Partition: p.id, Number: prev.Number + 1,
-		Epoch: prev.Epoch + 1, Owner: p.cfg.Name, At: later(time.Now().UTC(), prev.At), Cursor: prev.Cursor, Takeover: true,
+		Epoch: prev.Epoch + 1, Owner: p.cfg.Name, At: p.clock.now(), Cursor: prev.Cursor, Takeover: true,
 	}
 	data, err := op.Marshal(s)
 	if err != nil {
@@ -53,7 +52,8 @@ func (p *partition) takeOver(ctx context.Context) error {
 	default:
 		return fmt.Errorf("resolver: outcome of the take-over unknown: %w", err)
 	}
-	p.epoch, p.seq, p.at = s.Epoch, seq, s.At
+	p.epoch, p.seq = s.Epoch, seq
+	p.takeoverStep = s.Number
 	return p.load(ctx)
 }
 
@@ -75,6 +75,11 @@ func (p *partition) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if mark >= p.takeoverStep {
+		p.log.Error("the emission mark is ahead of the journal, which must have lost steps: telling everything again", "mark", mark)
+		mark = 0
+	}
+	var seen uint64
 	for e, err := range p.bus.JournalRead(ctx, p.id, from) {
 		if err != nil {
 			return fmt.Errorf("resolver: read the journal: %w", err)
@@ -82,9 +87,12 @@ func (p *partition) load(ctx context.Context) error {
 		if err := p.replay(ctx, e, mark); err != nil {
 			return err
 		}
+		seen = e.Seq
 	}
-	if p.seq == 0 || p.number == 0 {
-		return errors.New("resolver: the journal does not show our own take-over")
+	if seen != p.seq {
+		// A server that no longer leads may answer with an older end. On such
+		// a state nothing may be decided.
+		return fmt.Errorf("resolver: the journal ends at %d, our own take-over is at %d", seen, p.seq)
 	}
 	return nil
 }
@@ -159,11 +167,4 @@ func decodeStep(e bus.Entry, partition int, s *arbiter.Step) error {
 		return fmt.Errorf("resolver: journal message %d says partition %d on the subject of %d", e.Seq, s.Partition, partition)
 	}
 	return nil
-}
-
-func later(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return b
-	}
-	return a
 }

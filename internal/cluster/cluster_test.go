@@ -106,6 +106,36 @@ func TestHTTPAndServices(t *testing.T) {
 	}
 }
 
+// The token that guards a single process' pages guards these, too.
+func TestHTTPToken(t *testing.T) {
+	t.Setenv("OPS_HTTP_TOKEN", "secret")
+	c := start(t, cluster.Options{StoreDir: t.TempDir(), Port: cluster.NoListener, HTTP: "127.0.0.1:0"})
+	for _, v := range []struct {
+		path, token string
+		code        int
+	}{
+		{"/livez", "", http.StatusOK},
+		{"/readyz", "", http.StatusOK},
+		{"/stats", "", http.StatusUnauthorized},
+		{"/metrics", "wrong", http.StatusUnauthorized},
+		{"/stats", "secret", http.StatusOK},
+	} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+c.HTTPAddr()+v.path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+v.token)
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != v.code {
+			t.Errorf("%s with token %q: %s", v.path, v.token, resp.Status)
+		}
+	}
+}
+
 func TestStartFails(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

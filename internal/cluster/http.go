@@ -2,21 +2,15 @@ package cluster
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
 	"net/http"
-	"time"
+
+	"github.com/hierarchy-bus/hierarchy/internal/daemon"
 )
 
 // listen serves metrics, health and statistics on Options.HTTP until the
-// cluster is stopped.
-func (c *Cluster) listen() error {
-	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", c.opts.HTTP)
-	if err != nil {
-		return fmt.Errorf("cluster: HTTP: %w", err)
-	}
-	c.http = l.Addr().String()
+// cluster is stopped. What is asked of visitors is what a single process asks.
+func (c *Cluster) listen(ctx context.Context) error {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", c.metrics.Handler())
 	mux.Handle("GET /health", c.observer.HealthHandler())
@@ -29,24 +23,15 @@ func (c *Cluster) listen() error {
 		}
 		fmt.Fprintln(w, "ok")
 	})
-	s := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
+	web, err := daemon.ListenHTTP(ctx, c.opts.HTTP, mux, c.opts.Logger)
+	if err != nil {
+		return fmt.Errorf("cluster: %w", err)
+	}
+	c.http = web.Addr()
 	c.run("http", func(ctx context.Context) error {
-		closed := make(chan struct{})
-		go func() {
-			defer close(closed)
-			<-ctx.Done()
-			stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-			defer cancel()
-			if s.Shutdown(stop) != nil {
-				_ = s.Close() // whoever still listens has had time
-			}
-		}()
-		err := s.Serve(l)
-		if errors.Is(err, http.ErrServerClosed) {
-			<-closed
-			return nil
-		}
-		return err
+		<-ctx.Done()
+		web.Close(ctx)
+		return nil
 	})
 	return nil
 }

@@ -145,7 +145,7 @@ func (c *Cluster) startObserver(ctx context.Context, r *readiness) error {
 		return err
 	}
 	if c.opts.HTTP != "" {
-		if err := c.listen(); err != nil {
+		if err := c.listen(ctx); err != nil {
 			return err
 		}
 	}

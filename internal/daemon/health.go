@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -65,50 +66,65 @@ const (
 	closeTimeout  = time.Second
 )
 
-// web is the HTTP side of a process.
-type web struct {
-	mux    *http.ServeMux
-	addr   string // where it really listens, "" if it does not
-	server *http.Server
-}
-
-// serveHTTP listens on addr; "" does not. token, if not empty, must be shown for
-// everything but the probes.
-func (p *Process) serveHTTP(ctx context.Context, addr, token string) (*web, error) {
-	w := &web{mux: http.NewServeMux()}
-	w.mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, "alive\n") })
-	w.mux.HandleFunc("GET /readyz", p.readyz)
-	w.mux.Handle("GET /metrics", p.Metrics.Handler())
-	w.mux.HandleFunc("GET /version", func(w http.ResponseWriter, _ *http.Request) {
+// pages are what every process shows.
+func (p *Process) pages() *http.ServeMux {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, "alive\n") })
+	mux.HandleFunc("GET /readyz", p.readyz)
+	mux.Handle("GET /metrics", p.Metrics.Handler())
+	mux.HandleFunc("GET /version", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(p.build) // the client has gone away
 	})
+	return mux
+}
+
+// Web is a server for pages about a process. A nil one does not listen.
+type Web struct {
+	addr   string
+	server *http.Server
+}
+
+// ListenHTTP serves pages on addr until [Web.Close]; "" does not listen. If
+// OPS_HTTP_TOKEN is set, it must be shown for everything but /livez and /readyz.
+// The error is for an address that cannot be used.
+func ListenHTTP(ctx context.Context, addr string, pages http.Handler, log *slog.Logger) (*Web, error) {
 	if addr == "" {
-		return w, nil
+		return nil, nil //nolint:nilnil // not to listen is an ordinary choice
 	}
+	token := os.Getenv("OPS_HTTP_TOKEN")
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("http: %w", err)
 	}
-	w.addr = l.Addr().String()
+	w := &Web{addr: l.Addr().String()}
 	if a, ok := l.Addr().(*net.TCPAddr); ok && !a.IP.IsLoopback() && token == "" {
-		p.Logger.Info("metrics and status are open to everybody who reaches this address; OPS_HTTP_TOKEN asks for a token", "http", w.addr)
+		log.Info("metrics and status are open to everybody who reaches this address; OPS_HTTP_TOKEN asks for a token", "http", w.addr)
 	}
 	w.server = &http.Server{
-		Handler: guard(token, w.mux), ReadHeaderTimeout: headerTimeout, ReadTimeout: 2 * headerTimeout, IdleTimeout: idleTimeout,
-		MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(p.Logger.Handler(), slog.LevelWarn),
+		Handler: guard(token, pages), ReadHeaderTimeout: headerTimeout, ReadTimeout: 2 * headerTimeout, IdleTimeout: idleTimeout,
+		MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	go func() {
 		if err := w.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			p.Logger.Error("http", "error", err)
+			log.Error("http", "error", err)
 		}
 	}()
 	return w, nil
 }
 
-// close ends the server; requests under way have a moment to finish.
-func (w *web) close(ctx context.Context) {
-	if w.server == nil {
+// Addr is where it really listens, "" if it does not.
+func (w *Web) Addr() string {
+	if w == nil {
+		return ""
+	}
+	return w.addr
+}
+
+// Close ends the server; requests under way have a moment to finish, also when
+// ctx has ended.
+func (w *Web) Close(ctx context.Context) {
+	if w == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)

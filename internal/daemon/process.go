@@ -34,14 +34,15 @@ type Process struct {
 
 	build    Build
 	checks   checks
-	web      *web
+	mux      *http.ServeMux
+	web      *Web
 	link     atomic.Pointer[link]
 	draining atomic.Bool
 }
 
 // Handle adds a page to the process' HTTP server; pattern is one of
 // [http.ServeMux].
-func (p *Process) Handle(pattern string, h http.Handler) { p.web.mux.Handle(pattern, h) }
+func (p *Process) Handle(pattern string, h http.Handler) { p.mux.Handle(pattern, h) }
 
 // SetReady says whether the role does its work. It may be called at any time
 // from any goroutine.
@@ -98,11 +99,12 @@ func (r *Role) run(ctx context.Context, s *settings, p *Process, signals <-chan 
 	p.checks.set("nats", "not connected")
 	p.checks.set("setup", "waiting for the server")
 	p.checks.set("role", "not started")
+	p.mux = p.pages()
 	var err error
-	if p.web, err = p.serveHTTP(ctx, s.http, os.Getenv("OPS_HTTP_TOKEN")); err != nil {
+	if p.web, err = ListenHTTP(ctx, s.http, p.mux, p.Logger); err != nil {
 		return err
 	}
-	defer p.web.close(ctx)
+	defer p.web.Close(ctx)
 	job := r.Job != nil && r.Job()
 	l, err := r.connect(ctx, s, p, job)
 	if err != nil {
@@ -112,7 +114,7 @@ func (r *Role) run(ctx context.Context, s *settings, p *Process, signals <-chan 
 		return err
 	}
 	defer hangUp(l, p.Logger)
-	p.Logger.Info("started", "role", r.Name, "name", p.Name, "version", p.Version, "http", p.web.addr,
+	p.Logger.Info("started", "role", r.Name, "name", p.Name, "version", p.Version, "http", p.web.Addr(),
 		"partitions", p.Bus.Layout().Partitions)
 	err = r.work(ctx, p, l, job)
 	if err == nil && !job {
@@ -159,7 +161,7 @@ func (r *Role) connect(ctx context.Context, s *settings, p *Process, job bool) (
 	}
 	p.checks.set("setup", "")
 	if !job && !r.OwnService {
-		meta := map[string]string{"commit": p.build.Commit, "http": p.web.addr}
+		meta := map[string]string{"commit": p.build.Commit, "http": p.web.Addr()}
 		p.Service, err = service.Start(l.Conn, service.Config{
 			Role: r.Name, Name: p.Name, Version: p.Version, Description: r.Short, Metadata: meta, Logger: p.Logger,
 		})

@@ -2,13 +2,13 @@ package submitter
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net/textproto"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
@@ -159,7 +159,10 @@ func (v *server) close(patience time.Duration) bool {
 	}
 }
 
+// answer sends the answer itself: micro's own request is only to be answered
+// before its handler returns, since micro looks at it afterwards.
 func (v *server) answer(r micro.Request, body any, err error) {
+	m := &nats.Msg{Subject: r.Reply(), Header: nats.Header{}}
 	if err != nil {
 		e := op.AsError(err)
 		if e == nil {
@@ -168,11 +171,17 @@ func (v *server) answer(r micro.Request, body any, err error) {
 		if e.Code == op.CodeUnavailable {
 			v.log.Warn("a request failed", "subject", r.Subject(), "error", err)
 		}
-		err = service.RespondError(r, e)
-	} else {
-		err = service.RespondJSON(r, body)
+		m.Header.Set(micro.ErrorHeader, e.Message)
+		m.Header.Set(micro.ErrorCodeHeader, service.Digits(e.Code))
+		body = e
 	}
-	if err != nil && !errors.Is(err, micro.ErrRespond) {
+	if m.Subject == "" {
+		return // nobody asked for an answer
+	}
+	if m.Data, err = op.Marshal(body); err == nil {
+		err = v.s.bus.Conn().PublishMsg(m)
+	}
+	if err != nil {
 		v.log.Warn("a request was not answered", "subject", r.Subject(), "error", err)
 	}
 }

@@ -210,8 +210,7 @@ func (s *session) elsewhere(line string) bool {
 	switch {
 	case words[0] == "make":
 		s.checkMake(words[1])
-	case words[0] == "docker":
-		s.checkCompose(line)
+		s.checkScale(line)
 	case words[0] == "go" && words[1] == "build":
 		if _, err := os.Stat(filepath.Join(root, words[len(words)-1], "main.go")); err != nil {
 			s.t.Errorf("%s: %s: %v", s.page.name, line, err)
@@ -246,7 +245,8 @@ func (s *session) checkMake(target string) {
 
 var scale = regexp.MustCompile(`--scale (\w+)=\d+`)
 
-func (s *session) checkCompose(line string) {
+// checkScale looks the services up that a line scales.
+func (s *session) checkScale(line string) {
 	s.t.Helper()
 	data, err := os.ReadFile(filepath.Join(root, "docker-compose.yml"))
 	if err != nil {

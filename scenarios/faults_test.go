@@ -91,11 +91,12 @@ func TestAStoppedExecutorIsFencedOff(t *testing.T) {
 	const targets, n = 20, 400
 	s := newSite(t, `{"attempt_timeout":"1s","retry_base_delay":"20ms"}`)
 	s.resolver("r1")
-	sleeper := s.executor("x1")
+	sleeper := s.executor("x1", "--hold", "300ms") // there are always attempts to be late with
 	made := s.create(targets)
 	s.settle(60*time.Second, made)
 	done := s.submit(t.Context(), "op", n, targets, func(i int) {
 		if i == n/2 {
+			s.eventually(20*time.Second, "attempts to be under way", func() bool { return s.executing() > 0 })
 			sleeper.signal(syscall.SIGSTOP)
 			s.executor("x2")
 		}

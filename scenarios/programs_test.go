@@ -184,8 +184,8 @@ func (s *site) resolver(name string) *program {
 	return s.start("resolver", "--server", s.url, "--name", name)
 }
 
-func (s *site) executor(name string) *program {
-	return s.start("executor", "--server", s.url, "--name", name)
+func (s *site) executor(name string, args ...string) *program {
+	return s.start("executor", append([]string{"--server", s.url, "--name", name}, args...)...)
 }
 
 // cli runs a command of the CLI and checks its exit code. It returns stdout.
@@ -321,6 +321,25 @@ func (s *site) account(counts map[op.Status]int, targets int) {
 	if want := counts[op.Succeeded] - targets; sum != want {
 		s.t.Errorf("the entities count %d effects, %d updates succeeded", sum, want)
 	}
+}
+
+// executing counts the operations whose records say that an attempt runs.
+func (s *site) executing() int {
+	s.t.Helper()
+	n := 0
+	for kv, err := range s.bus.Records(s.t.Context()) {
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		var r op.Record
+		if err := json.Unmarshal(kv.Value, &r); err != nil {
+			s.t.Fatal(err)
+		}
+		if r.Status == op.Executing {
+			n++
+		}
+	}
+	return n
 }
 
 // events counts the events of one name.

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
+	"github.com/hierarchy-bus/hierarchy/internal/entity"
 	"github.com/hierarchy-bus/hierarchy/internal/resolver"
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
@@ -283,38 +284,89 @@ func TestASecondResolverTakesOverWhenTheFirstIsGone(t *testing.T) {
 }
 
 // An executor that sleeps past its attempt's lease is fenced off: another
-// attempt runs, and the late effect is refused and recorded.
+// attempt is granted, and the late effect is refused and recorded.
 func TestALateEffectIsRefused(t *testing.T) {
 	w := newWorld(t, 1)
 	w.policy(`{"staging_window":"0s","attempt_timeout":"200ms"}`)
 	w.resolver("r1")
-	asleep, wake := make(chan struct{}), make(chan struct{})
-	w.executor("x1", func(k op.Work) error {
-		if k.Attempt == 1 {
-			close(asleep)
-			<-wake
-		}
-		return nil
-	})
-	w.submit("door", `{"op_id":"slow","op_type":"create_entity"}`)
-	<-asleep
-	if r := w.end("slow"); r.Status != op.Succeeded || r.Attempt != 2 {
-		t.Fatalf("%+v", r)
+	feed, err := w.bus.Work(t.Context(), 8)
+	if err != nil {
+		t.Fatal(err)
 	}
-	close(wake)
-	w.eventually("the refusal in the journal", func() bool {
-		for _, s := range w.journal() {
-			for _, e := range s.Out {
-				if e.Refused != nil && e.Refused.OpID == "slow" && e.Refused.Attempt == 1 {
-					return true
-				}
-			}
-		}
-		return false
-	})
+	w.submit("door", `{"op_id":"slow","op_type":"create_entity"}`)
+	late, current := w.take(feed), w.take(feed) // the second comes when the lease of the first has run out
+	if late.Attempt != 1 || current.Attempt != 2 {
+		t.Fatalf("attempts %d and %d", late.Attempt, current.Attempt)
+	}
+	if w.report("x1", late).Accepted {
+		t.Error("the late effect was accepted while another attempt runs")
+	}
+	if !w.report("x2", current).Accepted {
+		t.Error("the current effect was refused")
+	}
+	if w.report("x1", late).Accepted || w.report("x2", current).Accepted {
+		t.Error("an effect was accepted after the operation had ended")
+	}
+	w.end("slow")
 	if e := w.entity("door"); e.Revision != 1 {
 		t.Errorf("the entity counts %d effects", e.Revision)
 	}
+	refused := 0
+	for _, s := range w.journal() {
+		for _, e := range s.Out {
+			if e.Refused != nil && e.Refused.OpID == "slow" {
+				refused++
+			}
+		}
+	}
+	if refused != 3 {
+		t.Errorf("%d refusals are on record, want 3", refused)
+	}
+}
+
+// take receives one work message as an executor does.
+func (w *world) take(feed *bus.WorkFeed) op.Work {
+	w.t.Helper()
+	select {
+	case m := <-feed.C():
+		m.Ack()
+		var k op.Work
+		if err := json.Unmarshal(m.Data, &k); err != nil {
+			w.t.Fatal(err)
+		}
+		return k
+	case <-time.After(20 * time.Second):
+		w.t.Fatal("no work after 20 s")
+		return op.Work{}
+	}
+}
+
+// report computes the effect of an attempt and reports it.
+func (w *world) report(executor string, k op.Work) op.ResultAck {
+	w.t.Helper()
+	change, failure := entity.Compute(&k.Operation, nil, nil)
+	if failure != nil {
+		w.t.Fatal(failure)
+	}
+	body, err := op.Marshal(change)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	data, err := op.Marshal(op.Result{
+		Type: op.ResultType, OpID: k.Operation.ID, Target: k.Operation.Target, Attempt: k.Attempt, Executor: executor, Change: body,
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	answer, err := w.bus.Report(w.t.Context(), k.Partition, data)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var ack op.ResultAck
+	if err := json.Unmarshal(answer, &ack); err != nil {
+		w.t.Fatal(err)
+	}
+	return ack
 }
 
 func TestRetriesEndWithTheLastRealError(t *testing.T) {

@@ -147,8 +147,10 @@ func (m *Machine) waiting(id string) []*entry {
 	return w
 }
 
-// adopt recomputes the staged operations that missed this ancestor.
+// adopt recomputes the staged operations that missed this ancestor. What is too
+// much is shed when all of them have their new rank.
 func (m *Machine) adopt(id string) {
+	var changed []*target
 	for _, e := range m.waiting(id) {
 		t := m.targets[e.op.Target]
 		was := e.asking
@@ -163,6 +165,11 @@ func (m *Machine) adopt(id string) {
 		} else if !was && e.asking {
 			t.asking++
 		}
+		if !slices.Contains(changed, t) {
+			changed = append(changed, t)
+		}
+	}
+	for _, t := range changed {
 		m.shed(t) // a longer path is more to tell
 	}
 }

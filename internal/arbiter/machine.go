@@ -10,7 +10,6 @@ import (
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
 
-
 // Machine is the state of one partition. It is not safe for concurrent use.
 type Machine struct {
 	partition int
@@ -230,8 +229,8 @@ func (m *Machine) refuse(r *Result, index int, why string) {
 	m.emit(Effect{Refused: &Refused{OpID: r.OpID, Target: r.Target, Attempt: r.Attempt, Executor: r.Executor, Input: index, Why: why}})
 }
 
-// cancel ends a pending operation. One that executes is protected; the request
-// is recorded as refused.
+// cancel ends a pending operation. One that executes is protected, and so is the
+// other side of a structural operation; the request is recorded as refused.
 func (m *Machine) cancel(c *Cancel, index int) {
 	e := m.ops[c.OpID]
 	switch {
@@ -239,6 +238,8 @@ func (m *Machine) cancel(c *Cancel, index int) {
 		m.emit(Effect{Refused: &Refused{OpID: c.OpID, Target: c.Target, Input: index, Why: "no open operation of this id on this target"}})
 	case e.status == op.Executing:
 		m.emit(Effect{Refused: &Refused{OpID: c.OpID, Target: c.Target, Attempt: e.attempt, Input: index, Why: "the operation is executing"}})
+	case e.followUp():
+		m.emit(Effect{Refused: &Refused{OpID: c.OpID, Target: c.Target, Attempt: e.attempt, Input: index, Why: "the other side of a structural operation is not cancelled"}})
 	default:
 		m.unstage(e)
 		m.become(e, op.Cancelled)

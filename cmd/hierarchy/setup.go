@@ -35,7 +35,7 @@ number of partitions, is refused and named.`,
 				ctx, cancel = context.WithTimeout(ctx, patience)
 				defer cancel()
 			}
-			return a.runSetup(ctx, want, patience > 0, diff)
+			return a.runSetup(ctx, setupOf{want, cmd.Flags().Changed}, patience > 0, diff)
 		},
 	}
 	f := cmd.Flags()
@@ -53,7 +53,7 @@ number of partitions, is refused and named.`,
 // retryPause is how long setup waits between two attempts.
 const retryPause = 500 * time.Millisecond
 
-func (a *app) runSetup(ctx context.Context, want bus.Layout, patient, diff bool) error {
+func (a *app) runSetup(ctx context.Context, want setupOf, patient, diff bool) error {
 	tick := time.NewTicker(retryPause)
 	defer tick.Stop()
 	told := ""
@@ -81,7 +81,37 @@ func (a *app) runSetup(ctx context.Context, want bus.Layout, patient, diff bool)
 	}
 }
 
-func (a *app) trySetup(ctx context.Context, want bus.Layout, diff bool) ([]bus.Change, error) {
+// setupOf is what the flags ask for, and which of them were given.
+type setupOf struct {
+	layout bus.Layout
+	given  func(flag string) bool
+}
+
+// over lays the given flags over the layout that is there, so that running setup
+// again without them changes nothing.
+func (s setupOf) over(there bus.Layout) bus.Layout {
+	if s.given("replicas") {
+		there.Replicas = s.layout.Replicas
+	}
+	if s.given("partitions") {
+		there.Partitions = s.layout.Partitions
+	}
+	if s.given("max-intake-bytes") {
+		there.MaxIntakeBytes = s.layout.MaxIntakeBytes
+	}
+	if s.given("max-intake-msgs") {
+		there.MaxIntakeMsgs = s.layout.MaxIntakeMsgs
+	}
+	if s.given("events-max-age") {
+		there.EventsMaxAge = s.layout.EventsMaxAge
+	}
+	if s.given("records-max-age") {
+		there.RecordsMaxAge = s.layout.RecordsMaxAge
+	}
+	return there
+}
+
+func (a *app) trySetup(ctx context.Context, asked setupOf, diff bool) ([]bus.Change, error) {
 	nc, err := a.connect()
 	if err != nil {
 		return nil, err
@@ -91,6 +121,13 @@ func (a *app) trySetup(ctx context.Context, want bus.Layout, diff bool) ([]bus.C
 	// all the patience.
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
+	want := asked.layout
+	switch b, err := bus.Open(ctx, nc); {
+	case err == nil:
+		want = asked.over(b.Layout())
+	case !errors.Is(err, bus.ErrNotSetUp):
+		return nil, err
+	}
 	if diff {
 		return bus.Diff(ctx, nc, want)
 	}

@@ -26,6 +26,7 @@ func main() {
 		Run: func(ctx context.Context, p *daemon.Process) error {
 			return resolver.Run(ctx, resolver.Config{
 				Bus: p.Bus, Name: p.Name, Logger: p.Logger, LeaseTTL: lease, Ready: p.SetReady,
+				Metrics: p.Metrics.Resolver(),
 			})
 		},
 	})

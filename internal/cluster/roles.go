@@ -126,7 +126,7 @@ func (c *Cluster) startResolver(ctx context.Context, n int, r *readiness) error 
 	if err != nil {
 		return err
 	}
-	cfg := resolver.Config{Bus: b, Name: name, Logger: c.opts.Logger, Ready: r.announce(name, s)}
+	cfg := resolver.Config{Bus: b, Name: name, Logger: c.opts.Logger, Ready: r.announce(name, s), Metrics: c.metrics.Resolver()}
 	c.run(name, func(ctx context.Context) error { return errors.Join(resolver.Run(ctx, cfg), s.Stop()) })
 	return nil
 }

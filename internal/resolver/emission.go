@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
+	"github.com/hierarchy-bus/hierarchy/internal/metrics"
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
 
@@ -35,6 +36,7 @@ type emission struct {
 	bus     *bus.Bus
 	id      int
 	log     *slog.Logger
+	metrics *metrics.Resolver
 	out     *bus.Emitter
 	queue   chan outputs
 	ended   chan struct{}
@@ -42,8 +44,8 @@ type emission struct {
 	marked  uint64
 }
 
-func newEmission(b *bus.Bus, id int, mark uint64, log *slog.Logger) *emission {
-	e := &emission{bus: b, id: id, log: log, out: b.NewEmitter(), queue: make(chan outputs, 256), ended: make(chan struct{}), marked: mark}
+func newEmission(b *bus.Bus, id int, mark uint64, log *slog.Logger, m *metrics.Resolver) *emission {
+	e := &emission{bus: b, id: id, log: log, metrics: m, out: b.NewEmitter(), queue: make(chan outputs, 256), ended: make(chan struct{}), marked: mark}
 	e.emitted.Store(mark)
 	return e
 }
@@ -92,6 +94,7 @@ func (e *emission) emitAll(ctx context.Context, first outputs) error {
 }
 
 func (e *emission) emit(ctx context.Context, batch ...outputs) error {
+	begun := time.Now()
 	for _, part := range []func(*outputs) []*nats.Msg{
 		func(o *outputs) []*nats.Msg { return o.heads },
 		func(o *outputs) []*nats.Msg { return o.views },
@@ -107,6 +110,7 @@ func (e *emission) emit(ctx context.Context, batch ...outputs) error {
 			return fmt.Errorf("resolver: publish outputs: %w", err)
 		}
 	}
+	e.metrics.EmitSeconds.Observe(time.Since(begun).Seconds())
 	for i := range batch {
 		e.emitted.Store(max(e.emitted.Load(), batch[i].step))
 		if batch[i].saved != nil {
@@ -161,7 +165,9 @@ func (e *emission) save(ctx context.Context, out *outputs) error {
 	}
 	if err != nil {
 		e.log.Warn("snapshot not kept", "step", out.step, "error", err)
+		return nil
 	}
+	e.metrics.Snapshots.Inc()
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -90,9 +91,11 @@ func (p *partition) takeCancel(g *gathered, m bus.IntakeMsg) {
 		OpID string `json:"op_id"`
 	}
 	place := op.Place{Seq: m.Seq}
-	switch err := json.Unmarshal(m.Data, &body); {
+	dec := json.NewDecoder(bytes.NewReader(m.Data))
+	dec.DisallowUnknownFields()
+	switch err := dec.Decode(&body); {
 	case err != nil:
-		p.takeInvalid(g, m, place, "", op.Errorf(op.CodeBadJSON, "", "a cancel is an object with op_id"))
+		p.takeInvalid(g, m, place, "", op.Errorf(op.CodeBadJSON, "", "a cancel is an object with op_id and nothing else"))
 	case !op.Token(body.OpID):
 		p.takeInvalid(g, m, place, "", op.Errorf(op.CodeBadID, "op_id", "op_id %.80q is not a token", body.OpID))
 	default:

@@ -170,6 +170,7 @@ func (t *teller) granted(ctx context.Context, g *arbiter.Granted) error {
 	if err != nil {
 		return fmt.Errorf("resolver: encode work: %w", err)
 	}
+	t.p.cfg.Metrics.Outputs.WithLabelValues("work").Inc()
 	t.out.heads = append(t.out.heads, bus.WorkMsg(v.Operation.Type, t.p.id, g.Target, body))
 	promoted := &op.Event{
 		Name: op.EventPromoted, OpID: g.OpID, Attempt: g.Attempt, From: op.Pending, Status: op.Executing,
@@ -217,6 +218,7 @@ func (t *teller) head(id string, after *entity.Entity) {
 	}
 	t.p.heads.put(id, after, t.s.Number)
 	h := Head{Partition: t.p.id, Step: t.s.Number, JournalSeq: t.seq, Entity: *after}
+	t.p.cfg.Metrics.Outputs.WithLabelValues("entity").Inc()
 	t.out.heads = append(t.out.heads, bus.EntityMsg(id, h.encode()))
 }
 
@@ -250,6 +252,7 @@ func (t *teller) followUp(cause string, f *entity.FollowUp, index int) error {
 	m.Header.Set(bus.HeaderCausedBy, cause)
 	m.Header.Set(nats.MsgIdHdr, o.ID)
 	// With the events, so that whoever works on it reads the head of its cause.
+	t.p.cfg.Metrics.Outputs.WithLabelValues("follow_up").Inc()
 	t.out.events = append(t.out.events, m)
 	return nil
 }
@@ -294,6 +297,7 @@ func (t *teller) event(e *op.Event, token string) error {
 	if err != nil {
 		return fmt.Errorf("resolver: encode event: %w", err)
 	}
+	t.p.cfg.Metrics.Outputs.WithLabelValues("event").Inc()
 	t.out.events = append(t.out.events, bus.EventMsg(bus.EventSubject(e.Name, token), e.ID, body))
 	return nil
 }

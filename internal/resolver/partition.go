@@ -250,17 +250,21 @@ func (p *partition) commit(ctx context.Context, s *arbiter.Step, g *gathered) er
 	// A commit that has begun is finished even when the role is asked to stop.
 	appendCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()
+	begun := time.Now()
 	seq, outcome, err := p.bus.JournalAppend(appendCtx, p.id, s.ID, data, p.seq)
 	switch outcome {
 	case bus.Committed:
 	case bus.Deposed:
+		p.cfg.Metrics.StaleCommits.Inc()
 		p.tellStaleCommit(ctx, s)
 		return errDeposed
 	default:
+		p.cfg.Metrics.UnknownOutcomes.Inc()
 		return fmt.Errorf("resolver: outcome of step %d unknown: %w", s.Number, err)
 	}
 	p.seq, p.number, p.cursor = seq, s.Number, s.Cursor
 	p.consumed.Store(p.cursor)
+	p.count(s, len(data), time.Since(begun))
 	out, err := p.outputs(ctx, s, seq)
 	if err != nil {
 		return err
@@ -277,6 +281,24 @@ func (p *partition) commit(ctx context.Context, s *arbiter.Step, g *gathered) er
 	}
 }
 
+// count keeps the metrics of a committed step.
+func (p *partition) count(s *arbiter.Step, bytes int, took time.Duration) {
+	m := p.cfg.Metrics
+	m.Steps.Inc()
+	m.StepInputs.Observe(float64(len(s.In)))
+	m.StepEffects.Observe(float64(len(s.Out)))
+	m.StepBytes.Observe(float64(bytes))
+	m.CommitSeconds.Observe(took.Seconds())
+	m.OpenOperations.WithLabelValues(partitionToken(p.id)).Set(float64(p.machine.Open()))
+	for i := range s.In {
+		if k := s.In[i].Kin; k != nil && k.Unknown {
+			m.KinLookups.WithLabelValues("unknown").Inc()
+		} else if k != nil {
+			m.KinLookups.WithLabelValues("found").Inc()
+		}
+	}
+}
+
 // answer tells each executor what became of its report, now that it is durable.
 func (p *partition) answer(s *arbiter.Step, g *gathered) {
 	if len(g.reports) == 0 {
@@ -289,11 +311,16 @@ func (p *partition) answer(s *arbiter.Step, g *gathered) {
 		}
 	}
 	for i, n := range g.owner {
-		if n < 0 || g.reports[n].reply == nil {
+		if n < 0 {
 			continue
 		}
 		r := &g.reports[n]
 		why, no := refused[i]
+		outcome := "accepted"
+		if no {
+			outcome = "refused"
+		}
+		p.cfg.Metrics.Results.WithLabelValues(outcome).Inc()
 		body, err := op.Marshal(op.ResultAck{Type: op.AckType, OpID: r.result.OpID, Attempt: r.result.Attempt, Accepted: !no, Why: why})
 		if err == nil {
 			r.reply(body)

@@ -20,6 +20,7 @@ func (t *teller) record(id string) error {
 	if err != nil {
 		return fmt.Errorf("resolver: encode record of %s: %w", id, err)
 	}
+	t.p.cfg.Metrics.Outputs.WithLabelValues("record").Inc()
 	t.out.views = append(t.out.views, bus.RecordMsg(id, body))
 	return nil
 }

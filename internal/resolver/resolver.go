@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
+	"github.com/hierarchy-bus/hierarchy/internal/metrics"
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
 
@@ -29,6 +30,8 @@ type Config struct {
 	// Ready is told whether every partition assigned to this resolver is being
 	// served. It may be nil and is called from one goroutine at a time.
 	Ready func(bool)
+	// Metrics are for a scrape; nil counts for nobody.
+	Metrics *metrics.Resolver
 }
 
 func (c *Config) defaults() {
@@ -43,6 +46,10 @@ func (c *Config) defaults() {
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Metrics == nil {
+		var nobody *metrics.Registry
+		c.Metrics = nobody.Resolver()
 	}
 	if c.Ready == nil {
 		c.Ready = func(bool) {}
@@ -120,6 +127,7 @@ func (s *supervisor) run(ctx context.Context) {
 // assign makes the partitions served here the ones that fall to this member.
 func (s *supervisor) assign(ctx context.Context) {
 	members := s.member.Members()
+	s.cfg.Metrics.Members.Set(float64(len(members)))
 	for p := range s.cfg.Bus.Layout().Partitions {
 		mine := bus.Owner(members, p) == s.cfg.Name
 		s.mu.Lock()
@@ -180,9 +188,16 @@ func (s *supervisor) serve(ctx context.Context, p int, v *served) {
 func (s *supervisor) own(ctx context.Context, id int, v *served, log *slog.Logger) error {
 	p := &partition{id: id, cfg: &s.cfg, bus: s.cfg.Bus, log: log, kinship: s.kinship, board: s.board}
 	defer p.close()
+	begun := time.Now()
 	if err := p.takeOver(ctx); err != nil {
 		return err
 	}
+	m := s.cfg.Metrics
+	m.TakeoverSeconds.Observe(time.Since(begun).Seconds())
+	m.Takeovers.Inc()
+	m.Partitions.Inc()
+	defer m.Partitions.Dec()
+	defer m.OpenOperations.DeleteLabelValues(partitionToken(id))
 	s.setServing(v, true)
 	log.Info("partition taken over", "epoch", p.epoch, "step", p.number, "open", p.machine.Open())
 	return p.run(ctx)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
 	"github.com/hierarchy-bus/hierarchy/internal/entity"
+	"github.com/hierarchy-bus/hierarchy/internal/metrics"
 	"github.com/hierarchy-bus/hierarchy/internal/resolver"
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
@@ -454,4 +455,40 @@ func TestAnOldIDIsTheSameSubmission(t *testing.T) {
 	if known == 0 {
 		t.Error("no submission was recognised by its record: the test proves nothing")
 	}
+}
+
+func TestTheResolverCountsWhatItDoes(t *testing.T) {
+	w := newWorld(t, 2)
+	m := metrics.New("test")
+	w.resolver("r1", func(c *resolver.Config) { c.Metrics = m.Resolver() })
+	w.executor("x1", nil)
+	w.submit("door", `{"op_id":"one","op_type":"create_entity","parent_op_id":"nobody"}`)
+	w.end("one")
+	for name, want := range map[string]float64{
+		"ops_resolver_steps_total": 3, "ops_resolver_takeovers_total": 2, "ops_resolver_partitions": 2,
+		"ops_resolver_outputs_total": 5, "ops_resolver_results_total": 1, "ops_resolver_kin_lookups_total": 1, "ops_resolver_members": 1,
+	} {
+		if got := gathered(t, m, name); got < want {
+			t.Errorf("%s is %v, want at least %v", name, got, want)
+		}
+	}
+}
+
+// gathered sums the samples of a counter or gauge.
+func gathered(t *testing.T, m *metrics.Registry, name string) float64 {
+	t.Helper()
+	families, err := m.Gatherer().Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := 0.0
+	for _, f := range families {
+		if f.GetName() != name {
+			continue
+		}
+		for _, s := range f.GetMetric() {
+			sum += s.GetCounter().GetValue() + s.GetGauge().GetValue()
+		}
+	}
+	return sum
 }

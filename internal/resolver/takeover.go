@@ -70,7 +70,7 @@ func (p *partition) load(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("resolver: read the emission mark: %w", err)
 	}
-	p.emitter = newEmission(p.bus, p.id, mark, p.log)
+	p.emitter = newEmission(p.bus, p.id, mark, p.log, p.cfg.Metrics)
 	from, err := p.loadSnapshot(ctx, mark)
 	if err != nil {
 		return err

@@ -16,9 +16,12 @@ const (
 // Sizes in bytes of what is the same in every record of a kind.
 const (
 	effectBytes    = 260
-	decisionBytes  = 420
+	decisionBytes  = 460
 	contenderBytes = 190
 	rejectedBytes  = 220
+	grantedBytes   = 180
+	retryBytes     = 220
+	refusedBytes   = 120
 )
 
 func failureBytes(f *op.Failure) int {
@@ -56,6 +59,12 @@ func (e *Effect) size() int {
 		}
 	case e.Rejected != nil:
 		n = rejectedBytes + len(e.Rejected.OpID) + len(e.Rejected.Target) + len(e.Rejected.Winner) + failureBytes(e.Rejected.Failure)
+	case e.Granted != nil:
+		n = grantedBytes + len(e.Granted.OpID) + len(e.Granted.Target)
+	case e.Retry != nil:
+		n = retryBytes + len(e.Retry.OpID) + len(e.Retry.Target) + len(e.Retry.Winner)
+	case e.Refused != nil:
+		n = refusedBytes + len(e.Refused.OpID) + len(e.Refused.Target) + 2*len(e.Refused.Executor) + len(e.Refused.Why)
 	case e.Failed != nil:
 		n += failureBytes(e.Failed.Failure)
 	}

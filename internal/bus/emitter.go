@@ -65,9 +65,12 @@ type slot struct {
 
 // viewKey is what the emitter knows about one key of a view.
 type viewKey struct {
-	seq  uint64 // of its last value as far as we know; 0: none
-	busy *slot  // the one value on its way
-	next *slot  // the value that follows it
+	seq uint64 // of its last value as far as we know; 0: none
+	// order of that value, whoever wrote it. Knowing seq alone is not enough:
+	// what waits behind a value that came too late may be too late as well.
+	order uint64
+	busy  *slot // the one value on its way
+	next  *slot // the value that follows it
 }
 
 // NewEmitter returns an emitter. Close it when the partition is given up.
@@ -118,6 +121,8 @@ func (e *Emitter) guard(s *slot) {
 	}
 	s.key = k
 	switch {
+	case k.order >= s.order:
+		e.finish(s)
 	case k.busy == nil:
 		k.busy = s
 		e.enqueue(s)

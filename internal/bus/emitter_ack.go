@@ -45,7 +45,7 @@ func (e *Emitter) acked(s *slot, data []byte) {
 				e.later(s)
 				return
 			}
-			s.key.seq = seq
+			s.key.seq, s.key.order = seq, s.order
 		}
 		e.complete(s)
 		return
@@ -84,12 +84,13 @@ func (e *Emitter) answered(s *slot, data []byte) {
 	}
 	if err == nil {
 		s.key.seq = m.Seq
-		if order, _ := strconv.ParseUint(m.header(HeaderOrder), 10, 64); order >= s.order {
+		s.key.order, _ = strconv.ParseUint(m.header(HeaderOrder), 10, 64)
+		if s.key.order >= s.order {
 			e.complete(s)
 			return
 		}
 	} else {
-		s.key.seq = 0
+		s.key.seq, s.key.order = 0, 0
 	}
 	e.send(s)
 }
@@ -125,6 +126,10 @@ func (e *Emitter) complete(s *slot) {
 	e.finish(s)
 	if k := s.key; k != nil {
 		k.busy, k.next = k.next, nil
+		if k.busy != nil && k.busy.order <= k.order {
+			e.finish(k.busy)
+			k.busy = nil
+		}
 		if k.busy != nil {
 			e.queue = append(e.queue, k.busy)
 		}

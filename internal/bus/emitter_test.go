@@ -173,3 +173,33 @@ func TestEmitterAcrossStepDowns(t *testing.T) {
 		t.Errorf("%d events, want each of 12000 once", got)
 	}
 }
+
+// TestLateViewsStayLate: what a deposed owner has queued for one key, more than
+// one value of it, does not bring back any of them.
+func TestLateViewsStayLate(t *testing.T) {
+	_, b := single(t, small())
+	old, current := b.NewEmitter(), b.NewEmitter()
+	defer old.Close()
+	defer current.Close()
+	tell := func(e *bus.Emitter, orders ...uint64) {
+		t.Helper()
+		for _, order := range orders {
+			e.At(order)
+			e.Add(bus.RecordMsg("a", fmt.Append(nil, order)))
+		}
+		must(t, e.Flush(within(t, 5*time.Second)))
+	}
+	tell(old, 1)
+	tell(current, 10)
+	tell(old, 5, 6, 7)
+	tell(old, 8)
+	v, found, err := b.Record(t.Context(), "a")
+	must(t, err)
+	if !found || string(v) != "10" {
+		t.Errorf("the view shows %q, want the value of step 10", v)
+	}
+	tell(old, 11)
+	if v, _, _ := b.Record(t.Context(), "a"); string(v) != "11" {
+		t.Errorf("the view shows %q, want the value of step 11", v)
+	}
+}

@@ -14,7 +14,7 @@ import (
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
 
-const draws = 10_000
+var draws = fewer(10_000)
 
 // factors lets operations fail and returns by how much each delay was stretched.
 // A step has the id that id gives it, and each of them lets together operations
@@ -25,7 +25,7 @@ func factors(t *testing.T, together, failure int, id func(step int) string) []fl
 	for step := 0; len(found) < draws; step++ {
 		m := arbiter.New(0)
 		p := arbiter.DefaultPolicy()
-		p.StagingWindow = 0
+		p.StagingWindow, p.MaxExecuting = 0, together
 		in := []arbiter.Input{{Policy: &p}}
 		retries := failure + 1
 		for i := range together {
@@ -134,7 +134,7 @@ func TestUniformSees(t *testing.T) {
 		{"never longer", func(int) float64 { return 0.8 + 0.2*rng.Float64() }},
 		{"ten values", func(int) float64 { return 0.82 + 0.04*float64(rng.IntN(10)) }},
 		{"bell", func(int) float64 { return 0.8 + 0.2*rng.Float64() + 0.2*rng.Float64() }},
-		{"in turn", func(i int) float64 { return 0.8 + 0.4*float64(i)/draws }},
+		{"in turn", func(i int) float64 { return 0.8 + 0.4*float64(i)/float64(draws) }},
 	} {
 		x := make([]float64, draws)
 		for i := range x {

@@ -83,6 +83,7 @@ func (w *world) anyPolicy() *arbiter.Policy {
 	p.AttemptTimeout = time.Duration(100+w.draw("lease", 900)) * time.Millisecond
 	p.MaxOperationAge = time.Duration(1+w.draw("age", 10)) * time.Second
 	p.MaxStaged = 1 + w.draw("staged", 20)
+	p.MaxExecuting = 1 + w.draw("executing", 4)
 	p.RetryBase = time.Duration(1+w.draw("base", 100)) * time.Millisecond
 	p.RetryMax = p.RetryBase * time.Duration(1+w.draw("most", 20))
 	if w.flip("by type", 2) {

@@ -64,7 +64,7 @@ func TestTenThousandWindows(t *testing.T) {
 // TestEverythingEnds: when nobody submits any more, every grant is answered and
 // time passes, no operation stays open (contract §8.2, §8.6).
 func TestEverythingEnds(t *testing.T) {
-	for i := range 300 {
+	for i := range fewer(300) {
 		w := newWorld(newSeeded(*seed, 1_000_000+uint64(i)))
 		w.wild = true
 		for range 3 {

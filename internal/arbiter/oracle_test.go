@@ -14,7 +14,8 @@ import (
 
 // oracle is the contract read naively: it keeps lists, and computes and sorts
 // everything again whenever it is asked. It shares nothing with the machine but
-// the inputs. Backoff delays are drawn by the machine and told to it.
+// the inputs. Backoff delays are drawn by the machine and told to it, and so is
+// the order in which it decides targets that became resolvable in the same step.
 type oracle struct {
 	policy arbiter.Policy
 	claims []*claim // open operations, in the order of arrival
@@ -23,6 +24,9 @@ type oracle struct {
 	opened map[string]time.Time
 	closes map[string]time.Time
 	due    map[string]time.Time // the machine's draws, by operation and retry
+	since  map[string]int       // the step in which a target became resolvable
+	order  []string             // the machine's choice among those of one step
+	steps  int
 	now    time.Time
 	said   []string
 }
@@ -43,10 +47,13 @@ type claim struct {
 	spent    bool // its expiry came while it was executing
 }
 
+// followUp: the other side of a structural operation may not be lost.
+func (c *claim) followUp() bool { return c.Operation.Type == op.TypeFollowUp }
+
 func newOracle() *oracle {
 	return &oracle{
 		policy: arbiter.DefaultPolicy(), all: map[string]*claim{}, facts: map[string]fact{},
-		opened: map[string]time.Time{}, closes: map[string]time.Time{}, due: map[string]time.Time{},
+		opened: map[string]time.Time{}, closes: map[string]time.Time{}, due: map[string]time.Time{}, since: map[string]int{},
 	}
 }
 
@@ -95,17 +102,63 @@ func (o *oracle) staged(target string) []*claim {
 	return area
 }
 
-// decide applies rules 3 to 5 to a staging area that may be resolved.
-func (o *oracle) decide(target string) {
-	if o.count(target, "executing") > 0 || o.closes[target].After(o.now) {
-		return
+// asks returns the ancestor that c waits for, if it does.
+func (o *oracle) asks(c *claim) string {
+	if c.state != "staged" || c.Operation.Parent == "" {
+		return ""
 	}
+	if _, _, missing := o.rank(c); missing != c.answered {
+		return missing
+	}
+	return ""
+}
+
+func (o *oracle) resolvable(target string) bool {
 	area := o.staged(target)
-	for _, c := range area {
-		if _, _, missing := o.rank(c); missing != "" && missing != c.answered {
-			return
+	asks := slices.ContainsFunc(area, func(c *claim) bool { return o.asks(c) != "" })
+	return len(area) > 0 && !asks && o.count(target, "executing") == 0 && !o.closes[target].After(o.now)
+}
+
+// decideAll lets the targets be decided that have been resolvable for the most
+// steps, as long as another operation may execute.
+func (o *oracle) decideAll() {
+	o.steps++
+	var ready, seen []string
+	for _, c := range o.claims {
+		target := c.Operation.Target
+		if slices.Contains(seen, target) {
+			continue
+		}
+		seen = append(seen, target)
+		if !o.resolvable(target) {
+			delete(o.since, target)
+			continue
+		}
+		ready = append(ready, target)
+		if o.since[target] == 0 {
+			o.since[target] = o.steps
 		}
 	}
+	chosen := func(target string) int {
+		if i := slices.Index(o.order, target); i >= 0 {
+			return i
+		}
+		return len(o.order)
+	}
+	slices.SortStableFunc(ready, func(a, b string) int {
+		return cmp.Or(cmp.Compare(o.since[a], o.since[b]), cmp.Compare(chosen(a), chosen(b)))
+	})
+	for _, target := range ready {
+		if o.count("", "executing") < o.policy.MaxExecuting {
+			delete(o.since, target)
+			o.decide(target)
+		}
+	}
+}
+
+// decide applies rules 3 to 5 to a staging area that may be resolved.
+func (o *oracle) decide(target string) {
+	area := o.staged(target)
 	winner := area[0]
 	best, why, _ := o.rank(winner)
 	rule := "only_contender"
@@ -118,6 +171,9 @@ func (o *oracle) decide(target string) {
 	o.say("%s: %s wins by %s out of %d", target, winner.Operation.ID, rule, len(area))
 	o.say("%s: %s %d %q won", target, winner.Operation.ID, best, why)
 	winner.state, winner.lease, winner.attempt = "executing", o.now.Add(o.policy.AttemptTimeout), winner.attempt+1
+	if !winner.followUp() && winner.expires.Before(winner.lease) {
+		winner.lease = winner.expires
+	}
 	o.say("%s executes attempt %d", winner.Operation.ID, winner.attempt)
 	queued := 0
 	for _, c := range area[1:] {
@@ -158,9 +214,10 @@ func (o *oracle) away(c *claim) {
 // draw is the key of a delay that the machine has drawn.
 func draw(id string, retry int) string { return id + "/" + strconv.Itoa(retry) }
 
+// count is over all targets when none is named.
 func (o *oracle) count(target, state string) (n int) {
 	for _, c := range o.claims {
-		if c.state == state && c.Operation.Target == target {
+		if c.state == state && (target == "" || c.Operation.Target == target) {
 			n++
 		}
 	}
@@ -168,7 +225,7 @@ func (o *oracle) count(target, state string) (n int) {
 }
 
 func (o *oracle) stage(c *claim) {
-	if !c.expires.After(o.now) {
+	if !c.followUp() && !c.expires.After(o.now) {
 		o.over(c, "REJECTED expired")
 		return
 	}
@@ -189,8 +246,36 @@ func (o *oracle) stage(c *claim) {
 		o.closes[target] = w
 	}
 	c.state, c.answered = "staged", ""
-	if n := o.count(target, "staged"); n > o.policy.MaxStaged {
-		o.over(o.staged(target)[n-1], "REJECTED staging_full")
+	o.shed(target)
+}
+
+// shed turns the lowest ranks away until the limit is kept, but never the best
+// and never the other side of a structural operation.
+func (o *oracle) shed(target string) {
+	area := o.staged(target)
+	over := len(area) - o.policy.MaxStaged
+	for i := len(area) - 1; i > 0 && over > 0; i-- {
+		if !area[i].followUp() {
+			over--
+			o.over(area[i], "REJECTED staging_full")
+		}
+	}
+}
+
+// know notes a fact about an ancestor. Where it was missed, the ranks change.
+func (o *oracle) know(id string, f fact) {
+	var targets []string
+	for _, c := range o.claims {
+		if c.state != "staged" || c.Operation.Parent == "" {
+			continue
+		}
+		if _, _, missing := o.rank(c); missing == id && !slices.Contains(targets, c.Operation.Target) {
+			targets = append(targets, c.Operation.Target)
+		}
+	}
+	o.facts[id] = f
+	for _, target := range targets {
+		o.shed(target)
 	}
 }
 
@@ -208,22 +293,22 @@ func (o *oracle) input(in arbiter.Input) {
 			c.expires = o.now.Add(d.After)
 		}
 		o.claims, o.all[id] = append(o.claims, c), c
-		o.facts[id] = fact{in.Submit.Operation.Priority, in.Submit.Operation.Parent}
+		o.know(id, fact{in.Submit.Operation.Priority, in.Submit.Operation.Parent})
 		o.say("%s is accepted", id)
 		o.stage(c)
 	case in.Kin != nil && in.Kin.Unknown:
 		for _, c := range o.claims {
-			if _, _, missing := o.rank(c); c.state == "staged" && missing == in.Kin.OpID {
-				c.answered = missing
+			if o.asks(c) == in.Kin.OpID && c.Seq <= in.Kin.Upto {
+				c.answered = in.Kin.OpID
 			}
 		}
 	case in.Kin != nil:
 		if o.all[in.Kin.OpID] == nil {
-			o.facts[in.Kin.OpID] = fact{in.Kin.Priority, in.Kin.Parent}
+			o.know(in.Kin.OpID, fact{in.Kin.Priority, in.Kin.Parent})
 		}
 	case in.Cancel != nil:
 		c := o.all[in.Cancel.OpID]
-		if c == nil || c.Operation.Target != in.Cancel.Target || c.state == "done" || c.state == "executing" {
+		if c == nil || c.Operation.Target != in.Cancel.Target || c.state == "done" || c.state == "executing" || c.followUp() {
 			o.say("%s is refused", in.Cancel.OpID)
 			return
 		}
@@ -266,7 +351,7 @@ func (o *oracle) pass() {
 		if c.state == "done" {
 			continue
 		}
-		if !c.spent && !c.expires.After(o.now) {
+		if !c.followUp() && !c.spent && !c.expires.After(o.now) {
 			events = append(events, event{c.expires, 0, c})
 		}
 		if c.state == "executing" && !c.lease.After(o.now) {
@@ -287,29 +372,12 @@ func (o *oracle) pass() {
 		case e.kind == 0:
 			o.over(e.c, "REJECTED expired")
 		case e.kind == 1:
-			o.lapse(e.c)
+			o.say("%s lapsed", e.c.Operation.ID)
+			o.stage(e.c)
 		default:
 			o.stage(e.c)
 		}
 	}
-	var targets []string
+	o.decideAll()
 	o.claims = slices.DeleteFunc(o.claims, func(c *claim) bool { return c.state == "done" })
-	for _, c := range o.claims {
-		if c.state == "staged" && !slices.Contains(targets, c.Operation.Target) {
-			targets = append(targets, c.Operation.Target)
-		}
-	}
-	for _, target := range targets {
-		o.decide(target)
-	}
-}
-
-func (o *oracle) lapse(c *claim) {
-	o.say("%s lapsed", c.Operation.ID)
-	if c.retries >= *c.Operation.MaxRetries {
-		o.over(c, "REJECTED max_retries")
-		return
-	}
-	c.retries++
-	o.stage(c)
 }

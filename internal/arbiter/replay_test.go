@@ -22,6 +22,14 @@ func encoded(t *testing.T, v any) []byte {
 	return b
 }
 
+func decoded[T any](t *testing.T, text string) (v T) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(text), &v); err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
 // again reads a step back from its own JSON, as from the journal.
 func again(t *testing.T, s *arbiter.Step) arbiter.Step {
 	t.Helper()
@@ -72,7 +80,7 @@ func history(n int) *world {
 }
 
 func TestReplayArrivesAtTheSameState(t *testing.T) {
-	for n := range 60 {
+	for n := range fewer(60) {
 		w := history(n)
 		got, want := encoded(t, replayed(t, w.steps).Snapshot()), encoded(t, w.m.Snapshot())
 		if string(got) != string(want) {
@@ -82,7 +90,7 @@ func TestReplayArrivesAtTheSameState(t *testing.T) {
 }
 
 func TestStepsSurviveJSON(t *testing.T) {
-	for n := range 40 {
+	for n := range fewer(40) {
 		w := history(n)
 		for i := range w.steps {
 			back := again(t, &w.steps[i])
@@ -99,7 +107,7 @@ func TestStepsSurviveJSON(t *testing.T) {
 // TestRestoredMachineGoesOnTheSame restores at every seventh step and compares all
 // that follows.
 func TestRestoredMachineGoesOnTheSame(t *testing.T) {
-	for n := range 40 {
+	for n := range fewer(40) {
 		w := history(n)
 		lived := arbiter.New(3)
 		var snapshots [][]byte
@@ -158,7 +166,7 @@ func next(m *arbiter.Machine) string {
 // swaps two in a recorded step.
 func TestReplayRefusesWhatIsNotSo(t *testing.T) {
 	tried := 0
-	for n := range 40 {
+	for n := range fewer(40) {
 		w := history(n)
 		m := arbiter.New(3)
 		rng := newSeeded(*seed, 3_000_000+uint64(n))
@@ -175,7 +183,7 @@ func TestReplayRefusesWhatIsNotSo(t *testing.T) {
 			m.Step(&s)
 		}
 	}
-	if tried < 500 {
+	if tried < fewer(500) {
 		t.Errorf("only %d forgeries tried", tried)
 	}
 }

@@ -52,7 +52,9 @@ func (s *script) input(cmd string, list []datadriven.CmdArg, place op.Place) arb
 		return arbiter.Input{Cancel: &arbiter.Cancel{OpID: id, Target: a.or("target", s.sent[id].Operation.Target)}}
 	case "kin":
 		k := arbiter.Kin{OpID: id, Parent: a["parent"]}
-		if _, k.Unknown = a["unknown"]; !k.Unknown {
+		if _, k.Unknown = a["unknown"]; k.Unknown {
+			k.Upto = uint64(s.number(a.or("upto", strconv.FormatUint(s.seq, 10))))
+		} else {
 			k.Priority = s.priority(a.or("priority", "NORMAL"))
 		}
 		return arbiter.Input{Kin: &k}
@@ -116,6 +118,8 @@ func (s *script) policy(list []datadriven.CmdArg) *arbiter.Policy {
 			p.MaxOperationAge = s.duration(v)
 		case "staged":
 			p.MaxStaged = s.number(v)
+		case "executing":
+			p.MaxExecuting = s.number(v)
 		case "retry_base":
 			p.RetryBase = s.duration(v)
 		case "retry_max":

@@ -28,8 +28,8 @@ import (
 //	finish everything            every executing operation
 //	lapse a                      time passes until the lease of a ends
 //	cancel a
-//	kin p priority=10 parent=q | kin p unknown
-//	policy window=0s by_type=(version_entity:50ms) by_prefix=(vip-:0s) lease=1s age=1h staged=3
+//	kin p priority=10 parent=q | kin p unknown upto=3
+//	policy window=0s by_type=(version_entity:50ms) by_prefix=(vip-:0s) lease=1s age=1h staged=3 executing=2
 //	snapshot                     through JSON and back, in place
 //	chain k n=32 parent=p        kin k1 to k32, each the parent of the one before; the last is CRITICAL
 //	takeover after=1s            an epoch begins

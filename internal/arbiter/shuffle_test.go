@@ -31,7 +31,7 @@ type round struct {
 // Operations that come back after a backoff are left out: the delay is drawn from
 // the id of the step, so another step is another draw.
 func TestDeliveryOrderChangesNothing(t *testing.T) {
-	for n := range 120 {
+	for n := range fewer(120) {
 		rounds := newRounds(newSeeded(*seed, 4_000_000+uint64(n)))
 		want := deliver(t, rounds, newSeeded(*seed, 1))
 		for again := range 4 {

@@ -29,10 +29,14 @@ type watched struct {
 	status   op.Status
 	attempt  int
 	retries  int
+	lapses   int
 	ends     time.Time // end of the current lease
-	expires  time.Time
+	expires  time.Time // of a follow-up never
 	terminal int
 }
+
+// followUp: the other side of a structural operation may not be lost.
+func (v *watched) followUp() bool { return v.op.Type == op.TypeFollowUp }
 
 func newWatch() *watch {
 	return &watch{
@@ -104,6 +108,7 @@ func (w *watch) effect(e *arbiter.Effect) {
 	case e.Cancelled != nil:
 		if v := w.move(e.Cancelled.OpID, op.Cancelled); v != nil {
 			w.end(v)
+			w.kept(v)
 		}
 	case e.Refused != nil:
 		w.refused(e.Refused)
@@ -213,13 +218,20 @@ func (w *watch) granted(g *arbiter.Granted) {
 		return
 	}
 	w.executing[g.Target] = g.OpID
-	if v.attempt++; g.Attempt != v.attempt || v.attempt > v.op.Retries()+1 {
-		w.fault("%s got attempt %d, it had %d of %d", g.OpID, g.Attempt, v.attempt-1, v.op.Retries()+1)
+	if n := len(w.executing); n > w.policy.MaxExecuting {
+		w.fault("%s is the %dth that executes, of %d", g.OpID, n, w.policy.MaxExecuting)
 	}
-	if v.ends = g.LeaseEnds; !v.ends.Equal(w.at.Add(w.policy.AttemptTimeout)) {
-		w.fault("the lease of %s ends at %s", g.OpID, g.LeaseEnds)
+	if v.attempt++; g.Attempt != v.attempt || v.attempt > v.op.Retries()+v.lapses+1 {
+		w.fault("%s got attempt %d, it had %d of %d and %d lapses", g.OpID, g.Attempt, v.attempt-1, v.op.Retries()+1, v.lapses)
 	}
-	if !v.expires.After(w.at) {
+	lease := w.at.Add(w.policy.AttemptTimeout)
+	if !v.followUp() && v.expires.Before(lease) {
+		lease = v.expires
+	}
+	if v.ends = g.LeaseEnds; !v.ends.Equal(lease) {
+		w.fault("the lease of %s ends at %s, not at %s", g.OpID, g.LeaseEnds, lease)
+	}
+	if !v.followUp() && !v.expires.After(w.at) {
 		w.fault("%s is promoted after its deadline", g.OpID)
 	}
 	if d := w.decisions[g.Decision]; d == nil || d.Winner != g.OpID || d.Target != g.Target || d.Contenders[0].Effective != g.Effective {
@@ -286,8 +298,8 @@ func (w *watch) lapsed(l *arbiter.Lapsed) {
 	if w.at.Before(v.ends) {
 		w.fault("%s lapses before its lease ends", l.OpID)
 	}
-	if l.RetryCount != v.retries {
-		w.spend(v, l.RetryCount)
+	if v.lapses++; l.RetryCount != v.retries {
+		w.fault("the lapse of %s costs a retry: %d, counted %d", l.OpID, l.RetryCount, v.retries)
 	}
 }
 
@@ -308,13 +320,21 @@ func (w *watch) rejected(r *arbiter.Rejected) {
 		if r.Winner == "" && r.Failure == nil {
 			w.fault("%s has no retries left and its record does not say why", r.OpID)
 		}
-	case op.Expired:
-		if v != nil && v.expires.After(w.at) {
+	case op.Expired, op.StagingFull:
+		w.kept(v)
+		if r.Reason == op.Expired && v != nil && v.expires.After(w.at) {
 			w.fault("%s expires before its time", r.OpID)
 		}
 	}
 	if r.Reason.Code() == "" {
 		w.fault("%s is rejected for %q, which is no reason", r.OpID, r.Reason)
+	}
+}
+
+// kept: the other side of a structural operation is not given up.
+func (w *watch) kept(v *watched) {
+	if v != nil && v.followUp() {
+		w.fault("%s is the other side of a structural operation and is lost", v.op.ID)
 	}
 }
 

@@ -20,6 +20,13 @@ type source interface {
 	draw(what string, n int) int
 }
 
+// want is a question of the machine: the search for the answer covers all that
+// was submitted before the question.
+type want struct {
+	id   string
+	upto uint64
+}
+
 type seeded struct{ *rand.Rand }
 
 func newSeeded(seed, stream uint64) seeded { return seeded{rand.New(rand.NewPCG(seed, stream))} }
@@ -39,7 +46,7 @@ type world struct {
 	seq     uint64
 	in      []arbiter.Input
 	steps   []arbiter.Step
-	wants   []string // not answered yet
+	wants   []want // not answered yet
 	targets []string
 	ids     []string // submitted
 	next    int
@@ -55,7 +62,7 @@ func newWorld(s source) *world {
 		source: s, m: arbiter.New(3), oracle: newOracle(), watch: newWatch(), now: epoch,
 		foreign: map[string]arbiter.Kin{}, sent: map[string]arbiter.Submit{},
 	}
-	for i := range 1 + w.draw("targets", 3) {
+	for i := range 1 + w.draw("targets", 5) {
 		w.targets = append(w.targets, "t"+strconv.Itoa(i))
 	}
 	// Ancestors of other partitions: chains, some of them longer than the depth
@@ -93,7 +100,10 @@ func (w *world) step() {
 	w.m.Step(&s)
 	w.steps = append(w.steps, s)
 	w.watch.see(&s)
-	w.wants = append(w.wants, w.m.Wants()...)
+	asked := w.m.Wants()
+	for _, id := range asked {
+		w.wants = append(w.wants, want{id, w.seq})
+	}
 	for _, e := range s.Out {
 		switch {
 		case e.Granted != nil:
@@ -104,6 +114,7 @@ func (w *world) step() {
 	}
 	if w.oracle != nil {
 		w.compare(&s)
+		w.questions(asked)
 	}
 	if len(w.watch.broken) > 0 {
 		w.wrong = strings.Join(w.watch.broken, "\n")
@@ -117,7 +128,12 @@ func (w *world) compare(s *arbiter.Step) {
 			o.due[draw(r.OpID, r.RetryCount)] = r.Due
 		}
 	}
-	o.now, o.said = s.At, nil
+	o.now, o.said, o.order = s.At, nil, nil
+	for _, e := range s.Out {
+		if e.Decision != nil {
+			o.order = append(o.order, e.Decision.Target)
+		}
+	}
 	for _, in := range s.In {
 		o.input(in)
 	}
@@ -128,6 +144,24 @@ func (w *world) compare(s *arbiter.Step) {
 	if !slices.Equal(got, o.said) && w.wrong == "" {
 		w.wrong = fmt.Sprintf("step %d at %s\nmachine:\n  %s\noracle:\n  %s", s.Number, s.At.Sub(epoch),
 			strings.Join(got, "\n  "), strings.Join(o.said, "\n  "))
+	}
+}
+
+// questions compares what the machine asks with what the oracle would: nothing in
+// vain, and whoever waits has a question under way that covers it.
+func (w *world) questions(asked []string) {
+	var needed []string
+	for _, c := range w.oracle.claims {
+		id := w.oracle.asks(c)
+		needed = append(needed, id)
+		if id != "" && !slices.ContainsFunc(w.wants, func(q want) bool { return q.id == id && q.upto >= c.Seq }) && w.wrong == "" {
+			w.wrong = fmt.Sprintf("step %d: %s waits for %s, which nobody looks for", len(w.steps), c.Operation.ID, id)
+		}
+	}
+	for _, id := range asked {
+		if !slices.Contains(needed, id) && w.wrong == "" {
+			w.wrong = fmt.Sprintf("step %d: the machine asks for %s, which nobody waits for", len(w.steps), id)
+		}
 	}
 }
 
@@ -206,6 +240,9 @@ func (w *world) operation() op.Operation {
 	if w.flip("other type", 5) {
 		o.Type = op.TypeVersion
 	}
+	if w.wild && w.flip("follow-up", 16) {
+		o.Type = op.TypeFollowUp
+	}
 	if w.wild && w.flip("deadline", 12) {
 		o.Deadline = &op.Deadline{After: time.Duration(1+w.draw("after", 300)) * time.Millisecond}
 	}
@@ -224,14 +261,14 @@ func (w *world) submit(o op.Operation, index int) {
 
 // answer tells the machine about one ancestor that it misses.
 func (w *world) answer(i int) {
-	id := w.wants[i]
+	id, upto := w.wants[i].id, w.wants[i].upto
 	w.wants = slices.Delete(w.wants, i, i+1)
 	k, known := w.foreign[id]
 	if _, here := w.sent[id]; here {
 		return // it came in the meantime
 	}
 	if !known {
-		k = arbiter.Kin{OpID: id, Unknown: true, Upto: 1 << 62}
+		k = arbiter.Kin{OpID: id, Unknown: true, Upto: upto}
 	}
 	w.in = append(w.in, arbiter.Input{Kin: &k})
 }

@@ -231,7 +231,7 @@ func (s *site) submit(ctx context.Context, prefix string, n, targets int, acked 
 	s.t.Helper()
 	conflict := []string{"reject", "queue", "retry"}
 	l := &load{}
-	for i := 0; i < n; i++ {
+	for i := range n {
 		id := fmt.Sprintf("%s-%d", prefix, i)
 		target := fmt.Sprintf("t-%d", (i/5)%targets)
 		body := fmt.Sprintf(`{"op_id":%q,"op_type":"complex_update","priority":%d,"on_conflict":%q,"params":{"increment":{"n":1}}}`,

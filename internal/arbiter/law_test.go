@@ -45,7 +45,7 @@ func TestTenThousandWindows(t *testing.T) {
 				w := newWorld(newSeeded(*seed, uint64(i)))
 				w.wild = i/shards%2 == 0
 				for range 2 {
-					w.window(64)
+					w.window(fullest)
 					if w.wrong != "" {
 						t.Fatalf("-seed %d, history %d: %s", *seed, i, w.wrong)
 					}

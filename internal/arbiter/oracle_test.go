@@ -64,8 +64,11 @@ func (o *oracle) say(format string, args ...any) {
 // rank is the effective priority of an operation, why, and where the walk over
 // its ancestors ended for want of knowledge.
 func (o *oracle) rank(c *claim) (best op.Priority, why, missing string) {
-	var path []string
 	best = c.Operation.Priority
+	if c.Operation.Parent == "" {
+		return best, "", ""
+	}
+	var path []string
 	met := []string{c.Operation.ID}
 	for id := c.Operation.Parent; id != ""; id = o.facts[id].parent {
 		if slices.Contains(met, id) {
@@ -114,9 +117,10 @@ func (o *oracle) asks(c *claim) string {
 }
 
 func (o *oracle) resolvable(target string) bool {
-	area := o.staged(target)
-	asks := slices.ContainsFunc(area, func(c *claim) bool { return o.asks(c) != "" })
-	return len(area) > 0 && !asks && o.count(target, "executing") == 0 && !o.closes[target].After(o.now)
+	if o.count(target, "staged") == 0 || o.count(target, "executing") > 0 || o.closes[target].After(o.now) {
+		return false
+	}
+	return !slices.ContainsFunc(o.claims, func(c *claim) bool { return c.Operation.Target == target && o.asks(c) != "" })
 }
 
 // decideAll lets the targets be decided that have been resolvable for the most
@@ -252,8 +256,11 @@ func (o *oracle) stage(c *claim) {
 // shed turns the lowest ranks away until the limit is kept, but never the best
 // and never the other side of a structural operation.
 func (o *oracle) shed(target string) {
+	over := o.count(target, "staged") - o.policy.MaxStaged
+	if over <= 0 {
+		return
+	}
 	area := o.staged(target)
-	over := len(area) - o.policy.MaxStaged
 	for i := len(area) - 1; i > 0 && over > 0; i-- {
 		if !area[i].followUp() {
 			over--

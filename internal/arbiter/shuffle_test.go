@@ -2,6 +2,7 @@ package arbiter_test
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -101,9 +102,7 @@ func deliver(t *testing.T, rounds []round, s source) map[string][]string {
 	c := &carrier{source: s, t: t, m: arbiter.New(1), now: epoch, sent: map[string]arbiter.Submit{}, told: map[string][]string{}}
 	outcome := map[string]*op.Failure{}
 	for _, r := range rounds {
-		for id, f := range r.outcome {
-			outcome[id] = f
-		}
+		maps.Copy(outcome, r.outcome)
 		c.submitAll(r.ops)
 		// All windows pass: at their instants, or long after.
 		for range c.draw("instants", 3) {

@@ -2,6 +2,7 @@ package entity
 
 import (
 	"encoding/json"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -44,10 +45,8 @@ func ParseAddr(s string) (Addr, error) {
 	}
 	if deep {
 		a.Path = strings.Split(path, ".")
-		for _, step := range a.Path {
-			if step == "" {
-				return Addr{}, op.Errorf(op.CodeBadValue, "address", "the address %.80q has an empty step", s)
-			}
+		if slices.Contains(a.Path, "") {
+			return Addr{}, op.Errorf(op.CodeBadValue, "address", "the address %.80q has an empty step", s)
 		}
 	}
 	return a, nil

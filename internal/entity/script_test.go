@@ -31,7 +31,7 @@ func TestScripts(t *testing.T) {
 				d.Fatalf(t, "unknown block %q", d.Cmd)
 			}
 			s.out.Reset()
-			for _, line := range strings.Split(d.Input, "\n") {
+			for line := range strings.SplitSeq(d.Input, "\n") {
 				if err := s.sentence(strings.Fields(line)); err != nil {
 					d.Fatalf(t, "%s: %v", line, err)
 				}

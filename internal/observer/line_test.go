@@ -31,31 +31,58 @@ func TestLines(t *testing.T) {
 		quiet bool
 		want  string
 	}{
-		{"conflict", arbiter.Step{Out: []arbiter.Effect{decision("user-42", "38f0", ms(0),
-			inherits(contends("38f0", 5, op.VerdictWon), 8, "77aa", "9c1e"), contends("3943", 5, op.VerdictRejected), contends("3951", 2, op.VerdictRejected))}},
-			op.EventConflict, false, "38f0 beat 3943, 3951 on user-42: 8 > 5, inherited from 9c1e"},
+		{
+			"conflict",
+			arbiter.Step{Out: []arbiter.Effect{decision("user-42", "38f0", ms(0),
+				inherits(contends("38f0", 5, op.VerdictWon), 8, "77aa", "9c1e"), contends("3943", 5, op.VerdictRejected), contends("3951", 2, op.VerdictRejected))}},
+			op.EventConflict, false, "38f0 beat 3943, 3951 on user-42: 8 > 5, inherited from 9c1e",
+		},
 		{"tie", arbiter.Step{Out: []arbiter.Effect{order}}, op.EventConflict, false, "a beat b on user-42: 5 = 5, first in the log"},
 		{"many", arbiter.Step{Out: []arbiter.Effect{many}}, op.EventConflict, false, "a beat b, c, d and 5 more on user-42: 10 > 5"},
 		{"alone", arbiter.Step{Out: []arbiter.Effect{decision("x", "a", ms(0), contends("a", 5, op.VerdictWon))}}, op.EventPromoted, true, "a runs on x"},
 		{"takeover", arbiter.Step{Takeover: true, Owner: "resolver-2", Partition: 3, Epoch: 7}, op.EventTakeover, false, "resolver-2 took over partition 3, epoch 7"},
 		{"submitted", arbiter.Step{In: []arbiter.Input{submit("a", "x", 8)}, Out: []arbiter.Effect{accepted("a")}}, op.EventSubmitted, true, "a asks for modify_field on x at 8"},
-		{"invalid", arbiter.Step{In: []arbiter.Input{{Invalid: &arbiter.Invalid{Target: "x", Error: &op.Error{Code: "OPS-1001", Message: "no JSON"}}}}},
-			op.EventInvalid, false, "a submission was refused on x: OPS-1001, no JSON"},
+		{
+			"invalid",
+			arbiter.Step{In: []arbiter.Input{{Invalid: &arbiter.Invalid{Target: "x", Error: &op.Error{Code: "OPS-1001", Message: "no JSON"}}}}},
+			op.EventInvalid, false, "a submission was refused on x: OPS-1001, no JSON",
+		},
 		{"succeeded", arbiter.Step{Out: []arbiter.Effect{succeeded("a", "x", 0)}}, op.EventCompleted, true, "a succeeded on x after 2ms"},
-		{"failed", arbiter.Step{Out: []arbiter.Effect{{Failed: &arbiter.Failed{OpID: "a", Target: "x", Attempt: 2, Failure: fail, Duration: 1500 * time.Millisecond}}}},
-			op.EventFailed, false, "a failed on x: disk full (attempt 2, 1.5s)"},
-		{"retry", arbiter.Step{Out: []arbiter.Effect{{Retry: &arbiter.Retry{OpID: "a", Target: "x", RetryCount: 1, Delay: 123456 * time.Microsecond}}}},
-			op.EventRetry, false, "a on x comes back in 123.5ms, retry 1"},
-		{"lapsed", arbiter.Step{Out: []arbiter.Effect{{Lapsed: &arbiter.Lapsed{OpID: "a", Target: "x", Attempt: 1}}}},
-			op.EventRetry, false, "a on x lost its executor: the lease of attempt 1 ran out"},
-		{"lost", arbiter.Step{Out: []arbiter.Effect{{Rejected: &arbiter.Rejected{OpID: "a", Target: "x", Reason: op.LowerPriority, Winner: "b"}}}},
-			op.EventRejected, true, "a on x was rejected: lower_priority, b won"},
-		{"gave up", arbiter.Step{Out: []arbiter.Effect{{Rejected: &arbiter.Rejected{OpID: "a", Target: "x", Reason: op.MaxRetries, Failure: fail}}}},
-			op.EventRejected, false, "a on x was rejected: max_retries, disk full"},
-		{"cancelled", arbiter.Step{Out: []arbiter.Effect{{Cancelled: &arbiter.Cancelled{OpID: "a", Target: "x", Reason: op.CancelledByRequest}}}},
-			op.EventCancelled, false, "a on x was cancelled: cancelled"},
-		{"late", arbiter.Step{Out: []arbiter.Effect{{Refused: &arbiter.Refused{OpID: "a", Target: "x", Attempt: 1, Executor: "executor-2", Why: "the current attempt is 2"}}}},
-			op.EventStaleCommit, false, "a late result of executor-2 for a was refused: the current attempt is 2"},
+		{
+			"failed",
+			arbiter.Step{Out: []arbiter.Effect{{Failed: &arbiter.Failed{OpID: "a", Target: "x", Attempt: 2, Failure: fail, Duration: 1500 * time.Millisecond}}}},
+			op.EventFailed, false, "a failed on x: disk full (attempt 2, 1.5s)",
+		},
+		{
+			"retry",
+			arbiter.Step{Out: []arbiter.Effect{{Retry: &arbiter.Retry{OpID: "a", Target: "x", RetryCount: 1, Delay: 123456 * time.Microsecond}}}},
+			op.EventRetry, false, "a on x comes back in 123.5ms, retry 1",
+		},
+		{
+			"lapsed",
+			arbiter.Step{Out: []arbiter.Effect{{Lapsed: &arbiter.Lapsed{OpID: "a", Target: "x", Attempt: 1}}}},
+			op.EventRetry, false, "a on x lost its executor: the lease of attempt 1 ran out",
+		},
+		{
+			"lost",
+			arbiter.Step{Out: []arbiter.Effect{{Rejected: &arbiter.Rejected{OpID: "a", Target: "x", Reason: op.LowerPriority, Winner: "b"}}}},
+			op.EventRejected, true, "a on x was rejected: lower_priority, b won",
+		},
+		{
+			"gave up",
+			arbiter.Step{Out: []arbiter.Effect{{Rejected: &arbiter.Rejected{OpID: "a", Target: "x", Reason: op.MaxRetries, Failure: fail}}}},
+			op.EventRejected, false, "a on x was rejected: max_retries, disk full",
+		},
+		{
+			"cancelled",
+			arbiter.Step{Out: []arbiter.Effect{{Cancelled: &arbiter.Cancelled{OpID: "a", Target: "x", Reason: op.CancelledByRequest}}}},
+			op.EventCancelled, false, "a on x was cancelled: cancelled",
+		},
+		{
+			"late",
+			arbiter.Step{Out: []arbiter.Effect{{Refused: &arbiter.Refused{OpID: "a", Target: "x", Attempt: 1, Executor: "executor-2", Why: "the current attempt is 2"}}}},
+			op.EventStaleCommit, false, "a late result of executor-2 for a was refused: the current attempt is 2",
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.step.At = ms(5)

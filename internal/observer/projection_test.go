@@ -400,6 +400,7 @@ func agree(t *rapid.T, m *arbiter.Machine, p *projection, known []string, now ti
 		t.Fatalf("targets not followed: %v", staged)
 	}
 }
+
 func histogram(t *testing.T, m prometheus.Metric) *dto.Histogram {
 	t.Helper()
 	var out dto.Metric

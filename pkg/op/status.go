@@ -1,5 +1,7 @@
 package op
 
+import "slices"
+
 import "fmt"
 
 // Status is where an operation is in its life (contract §5). The zero value is
@@ -41,12 +43,7 @@ func (s Status) Terminal() bool { next, ok := transitions[s]; return ok && len(n
 
 // CanBecome reports whether the move from s to next is in the table.
 func (s Status) CanBecome(next Status) bool {
-	for _, n := range transitions[s] {
-		if n == next {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(transitions[s], next)
 }
 
 // To returns next when the move from s is legal, and an error naming both

@@ -148,8 +148,10 @@ func (a *Auditor) Raw(seq uint64, partition int, data []byte) {
 		return
 	}
 	if s.Partition != partition {
-		a.violate(Violation{Seq: seq, Invariant: LogPartition, Partition: partition, Step: s.Number,
-			Text: fmt.Sprintf("the step says it is of partition %d", s.Partition)})
+		a.violate(Violation{
+			Seq: seq, Invariant: LogPartition, Partition: partition, Step: s.Number,
+			Text: fmt.Sprintf("the step says it is of partition %d", s.Partition),
+		})
 	}
 	a.Step(seq, &s)
 }
@@ -181,8 +183,10 @@ func (a *Auditor) Step(seq uint64, s *arbiter.Step) {
 // follow checks that the stream's sequence rises.
 func (a *Auditor) follow(seq uint64, partition int, step uint64) {
 	if seq <= a.seq && a.report.Steps > 1 {
-		a.violate(Violation{Seq: seq, Invariant: LogSequence, Partition: partition, Step: step,
-			Text: fmt.Sprintf("follows sequence %d", a.seq)})
+		a.violate(Violation{
+			Seq: seq, Invariant: LogSequence, Partition: partition, Step: step,
+			Text: fmt.Sprintf("follows sequence %d", a.seq),
+		})
 	}
 	a.seq = seq
 }
@@ -196,8 +200,10 @@ func (a *Auditor) Finish(quiescent bool) Report {
 	if quiescent {
 		for _, p := range a.order {
 			for _, o := range p.byPlace() {
-				a.violate(Violation{Invariant: LifeOpen, Partition: p.id, Step: p.step, OpID: o.id,
-					Text: fmt.Sprintf("accepted at %s, still %s", o.accepted.Format(timeFormat), o.status)})
+				a.violate(Violation{
+					Invariant: LifeOpen, Partition: p.id, Step: p.step, OpID: o.id,
+					Text: fmt.Sprintf("accepted at %s, still %s", o.accepted.Format(timeFormat), o.status),
+				})
 			}
 		}
 		a.followUps()
@@ -210,8 +216,10 @@ func (a *Auditor) Finish(quiescent bool) Report {
 func (a *Auditor) accounting() {
 	r := a.Report()
 	if sum := a.terminal + r.Open; r.Operations != sum {
-		a.violate(Violation{Invariant: LifeAccounting,
-			Text: fmt.Sprintf("%d submitted, but %d terminal records and %d open", r.Operations, a.terminal, r.Open)})
+		a.violate(Violation{
+			Invariant: LifeAccounting,
+			Text:      fmt.Sprintf("%d submitted, but %d terminal records and %d open", r.Operations, a.terminal, r.Open),
+		})
 	}
 }
 

@@ -217,8 +217,10 @@ func (v *visit) expect(o *operation, c *entity.Change) {
 	for i := range c.Follow {
 		k := followKey(o.id, c.Follow[i].Target)
 		if v.a.follows[k] == nil {
-			v.a.follows[k] = &expected{v: Violation{Seq: v.seq, Invariant: CausesFollowUp, Partition: v.p.id, Step: v.s.Number, OpID: o.id,
-				Text: "asked for a follow-up on " + c.Follow[i].Target + " that nobody submitted"}}
+			v.a.follows[k] = &expected{v: Violation{
+				Seq: v.seq, Invariant: CausesFollowUp, Partition: v.p.id, Step: v.s.Number, OpID: o.id,
+				Text: "asked for a follow-up on " + c.Follow[i].Target + " that nobody submitted",
+			}}
 		}
 		v.a.follows[k].n++
 	}

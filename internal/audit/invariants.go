@@ -57,48 +57,50 @@ const (
 	LifeOpen             = "life.open"
 	LifeAccounting       = "life.accounting"
 
-	ResolutionDecisionID    = "resolution.decision_id"
-	ResolutionTime          = "resolution.time"
-	ResolutionPolicy        = "resolution.policy"
-	ResolutionBusy          = "resolution.busy"
-	ResolutionWindow        = "resolution.window"
-	ResolutionNotStaged     = "resolution.not_staged"
-	ResolutionTotal         = "resolution.total"
-	ResolutionUnlisted      = "resolution.unlisted"
-	ResolutionContender     = "resolution.contender"
-	ResolutionEffective     = "resolution.effective"
-	ResolutionUnaskedParent = "resolution.unasked_parent"
-	ResolutionParentMissed  = "resolution.parent_missed"
-	ResolutionKin           = "resolution.kin"
-	ResolutionOrder         = "resolution.order"
-	ResolutionWinner        = "resolution.winner_not_best"
-	ResolutionRule          = "resolution.rule"
-	ResolutionVerdict       = "resolution.verdict"
-	ResolutionReason        = "resolution.reason"
-	ResolutionNotCarriedOut = "resolution.not_carried_out"
-	ResolutionNoDecision    = "resolution.no_decision"
-	ResolutionExecutingLost = "resolution.executing_rejected"
-	ResolutionUndecided     = "resolution.undecided"
-	ResolutionStagingBound  = "resolution.staging_bound"
-	ResolutionShed          = "resolution.shed"
-	ResolutionReplayDiffers = "resolution.replay_differs"
-	EffectsOverlap          = "effects.overlap"
-	EffectsNoResult         = "effects.no_result"
-	EffectsSuperseded       = "effects.superseded"
-	EffectsRefusedCurrent   = "effects.refused_current"
-	EffectsUndecodable      = "effects.undecodable"
-	EffectsBase             = "effects.base"
-	EffectsStale            = "effects.stale"
-	EffectsFold             = "effects.fold"
-	EffectsRevision         = "effects.revision"
-	EffectsVersion          = "effects.version"
-	EffectsBorrow           = "effects.borrow"
-	CausesType              = "causes.type"
-	CausesMissing           = "causes.missing"
-	CausesFollowUp          = "causes.follow_up"
-	CausesCancel            = "causes.cancel"
-	ViewsHead               = "views.head"
-	ViewsRecord             = "views.record"
+	ResolutionDecisionID     = "resolution.decision_id"
+	ResolutionTime           = "resolution.time"
+	ResolutionPolicy         = "resolution.policy"
+	ResolutionBusy           = "resolution.busy"
+	ResolutionWindow         = "resolution.window"
+	ResolutionNotStaged      = "resolution.not_staged"
+	ResolutionTotal          = "resolution.total"
+	ResolutionUnlisted       = "resolution.unlisted"
+	ResolutionContender      = "resolution.contender"
+	ResolutionEffective      = "resolution.effective"
+	ResolutionUnaskedParent  = "resolution.unasked_parent"
+	ResolutionParentMissed   = "resolution.parent_missed"
+	ResolutionKin            = "resolution.kin"
+	ResolutionOrder          = "resolution.order"
+	ResolutionWinner         = "resolution.winner_not_best"
+	ResolutionRule           = "resolution.rule"
+	ResolutionVerdict        = "resolution.verdict"
+	ResolutionReason         = "resolution.reason"
+	ResolutionNotCarriedOut  = "resolution.not_carried_out"
+	ResolutionNoDecision     = "resolution.no_decision"
+	ResolutionExecutingLost  = "resolution.executing_rejected"
+	ResolutionUndecided      = "resolution.undecided"
+	ResolutionStagingBound   = "resolution.staging_bound"
+	ResolutionExecutingBound = "resolution.executing_bound"
+	ResolutionShed           = "resolution.shed"
+	ResolutionReplayDiffers  = "resolution.replay_differs"
+	EffectsOverlap           = "effects.overlap"
+	EffectsNoResult          = "effects.no_result"
+	EffectsSuperseded        = "effects.superseded"
+	EffectsRefusedCurrent    = "effects.refused_current"
+	EffectsUndecodable       = "effects.undecodable"
+	EffectsBase              = "effects.base"
+	EffectsStale             = "effects.stale"
+	EffectsFold              = "effects.fold"
+	EffectsRevision          = "effects.revision"
+	EffectsVersion           = "effects.version"
+	EffectsBorrow            = "effects.borrow"
+	CausesType               = "causes.type"
+	CausesMissing            = "causes.missing"
+	CausesFollowUp           = "causes.follow_up"
+	CausesFollowUpLost       = "causes.follow_up_lost"
+	CausesCancel             = "causes.cancel"
+	ViewsHead                = "views.head"
+	ViewsRecord              = "views.record"
 )
 
 // Invariant documents one invariant.
@@ -135,12 +137,12 @@ var invariants = []Invariant{
 	{LifeAfterTerminal, "Nothing follows the terminal record of an operation."},
 	{LifeAttemptNumber, "The attempts of an operation are numbered 1, 2, 3 …"},
 	{LifeAttempts, "An operation has at most 1 + max_retries attempts, and one more for each lapse."},
-	{LifeRetryCount, "Each retry counts one up."},
+	{LifeRetryCount, "Each retry counts one up, and a lapse counts none."},
 	{LifeRetryBound, "An operation is not retried more often than max_retries."},
 	{LifeBackoff, "A backoff is min(base · 2ⁿ, max) · U(0.8, 1.2), and ends that much later."},
 	{LifeJitter, "The jitter of the backoffs is uniform."},
 	{LifeReason, "The reason of a terminal record is the one that its history leads to."},
-	{LifeLease, "The lease of an attempt is the policy's attempt timeout."},
+	{LifeLease, "The lease of an attempt is the policy's attempt timeout, and ends with the operation's deadline or maximum age."},
 	{LifeLapseEarly, "An attempt lapses no earlier than its lease ends."},
 	{LifeGrace, "An executing operation is not cancelled within the grace period."},
 	{LifeExpiredEarly, "An operation expires no earlier than its deadline or maximum age."},
@@ -160,7 +162,7 @@ var invariants = []Invariant{
 	{ResolutionUnlisted, "A decision lists the winner, every loser whose status changes, and the first of those that stay."},
 	{ResolutionContender, "A contender is listed with its own priority and place."},
 	{ResolutionEffective, "The effective priority is the maximum over the operation and its ancestors on record, with the path it came by."},
-	{ResolutionUnaskedParent, "An ancestor counts as unknown only after it was looked for."},
+	{ResolutionUnaskedParent, "An ancestor counts as unknown only after it was looked for, up to the child's place in the log."},
 	{ResolutionParentMissed, "An ancestor that was submitted before the child is found, whichever partition holds it."},
 	{ResolutionKin, "What a partition is told about an ancestor is what was submitted."},
 	{ResolutionOrder, "Contenders are listed best first."},
@@ -171,8 +173,9 @@ var invariants = []Invariant{
 	{ResolutionNotCarriedOut, "The verdicts of a decision are carried out in its step."},
 	{ResolutionNoDecision, "A grant and a conflict's rejection or retry come from a decision of the same step."},
 	{ResolutionExecutingLost, "An executing operation is never rejected for a conflict."},
-	{ResolutionUndecided, "A staging area that can be decided is, in the same step."},
-	{ResolutionStagingBound, "A staging area holds no more than the policy's maximum."},
+	{ResolutionUndecided, "A staging area that can be decided is, in the same step, unless the step is full or as many operations execute as may."},
+	{ResolutionStagingBound, "A staging area holds no more than the policy's maximum, follow-ups aside."},
+	{ResolutionExecutingBound, "No more operations execute in a partition than the policy's maximum."},
 	{ResolutionShed, "Only the lowest rank of a full staging area is shed."},
 	{ResolutionReplayDiffers, "The pure machine, given the recorded inputs, records the same effects."},
 
@@ -191,6 +194,7 @@ var invariants = []Invariant{
 	{CausesType, "Follow-up operations, and no others, name a cause."},
 	{CausesMissing, "A follow-up's cause succeeded earlier and asked for it."},
 	{CausesFollowUp, "In a quiescent history every follow-up that was asked for was submitted."},
+	{CausesFollowUpLost, "A follow-up is not cancelled, does not expire and is not shed."},
 	{CausesCancel, "An operation is cancelled because somebody asked for it."},
 
 	{ViewsHead, "The view of an entity is what its history folds to."},

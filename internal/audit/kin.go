@@ -17,7 +17,8 @@ const maxDepth = 32
 type kin struct {
 	priority op.Priority
 	parent   key
-	unknown  bool // looked for everywhere, submitted nowhere
+	unknown  bool   // looked for everywhere, submitted nowhere
+	heard    uint32 // how many were heard of before it
 }
 
 // rank is the effective priority of an operation and how it came about.
@@ -27,7 +28,7 @@ type rank struct {
 	unknown   key
 	cycle     bool
 	truncated bool
-	gen       uint64
+	old       bool // an ancestor may be forgotten by now, and asked for again
 }
 
 // hearsay is an answer about an ancestor that no step has submitted yet.
@@ -40,9 +41,11 @@ type hearsay struct {
 // learn takes a recorded answer about an ancestor.
 func (v *visit) learn(in *arbiter.Kin) {
 	p, k := v.p, keyOf(in.OpID)
-	p.kin[k] = kin{priority: in.Priority, parent: keyOf(in.Parent), unknown: in.Unknown}
-	if !in.Unknown {
-		p.appeared(k)
+	if in.Unknown {
+		v.lookedFor(k, in.Upto)
+	} else {
+		p.kin[k] = kin{priority: in.Priority, parent: keyOf(in.Parent), heard: p.hear(k)}
+		v.appeared(k)
 		h := hearsay{key: k, kin: p.kin[k]}
 		h.v = Violation{Seq: v.seq, Invariant: ResolutionKin, Partition: p.id, Step: v.s.Number, OpID: in.OpID}
 		if !v.a.confirm(&h) {
@@ -106,12 +109,71 @@ func (a *Auditor) submittedBefore(k key, place op.Place, at time.Time) *partitio
 	return nil
 }
 
-// appeared notes that an ancestor is known from now on.
-func (p *partition) appeared(k key) {
-	if _, ok := p.missing[k]; ok {
-		delete(p.missing, k)
-		p.gen++
+// lookedFor takes the answer that an ancestor is unknown. It counts for those
+// that wait for it and were submitted before the search; for a later child the
+// ancestor may have been submitted in between.
+func (v *visit) lookedFor(k key, upto uint64) {
+	p := v.p
+	for _, o := range p.missing[k] {
+		if o.place.Seq <= upto {
+			o.settled = true
+			v.touch(o.target)
+		}
 	}
+	if d, ended := p.done[k]; p.open[k] == nil && (!ended || d.seq <= upto) {
+		p.kin[k] = kin{unknown: true, heard: p.kin[k].heard}
+	}
+}
+
+// appeared ranks those again that missed an ancestor which is known from now on.
+// It reports whether there are any.
+func (v *visit) appeared(k key) bool {
+	missed := v.p.missing[k]
+	delete(v.p.missing, k)
+	for _, o := range missed {
+		o.ranked, o.rank.unknown = false, key{}
+		v.p.rankOf(o)
+		v.touch(o.target)
+	}
+	return len(missed) > 0
+}
+
+// wait registers a staged operation with the ancestor at which its walk ended.
+func (p *partition) wait(o *operation) {
+	if k := o.rank.unknown; k != (key{}) && o.slot >= 0 {
+		o.missing, o.settled = len(p.missing[k]), false
+		p.missing[k] = append(p.missing[k], o)
+	}
+}
+
+// unwait takes an operation that is about to leave its staging area off again.
+func (p *partition) unwait(o *operation) {
+	w := p.missing[o.rank.unknown]
+	if !o.ranked || o.rank.unknown == (key{}) || o.missing >= len(w) || w[o.missing] != o {
+		return
+	}
+	last := len(w) - 1
+	w[o.missing] = w[last]
+	w[o.missing].missing = o.missing
+	w[last] = nil
+	if last == 0 {
+		delete(p.missing, o.rank.unknown)
+	} else {
+		p.missing[o.rank.unknown] = w[:last]
+	}
+}
+
+// hear counts an operation that ended or that the partition was told about, and
+// returns how many were heard of before it was for the first time.
+func (p *partition) hear(k key) uint32 {
+	p.heard++
+	if n, ok := p.kin[k]; ok && n.heard > 0 {
+		return n.heard
+	}
+	if d, ok := p.done[k]; ok {
+		return d.heard
+	}
+	return p.heard
 }
 
 // ancestor returns priority and parent of an operation on record. An answer that
@@ -130,14 +192,27 @@ func (p *partition) ancestor(k key) (op.Priority, key, bool) {
 	return 0, key{}, false
 }
 
-// rankOf walks the ancestors of a staged operation. A walk that came to its end
-// stays as it is for as long as the operation is staged; one that met an unknown
-// ancestor is done again when that ancestor appears.
+// forgets reports whether a partition may have forgotten an operation that it
+// knew: it remembers so many, and asks for the others again.
+func (p *partition) forgets(k key) bool {
+	if p.open[k] != nil {
+		return false
+	}
+	heard := p.done[k].heard
+	if n, ok := p.kin[k]; ok {
+		heard = n.heard
+	}
+	return p.heard-heard >= arbiter.RecentOperations
+}
+
+// rankOf walks the ancestors of an operation. The walk is done when it is staged
+// and stays as it is for as long as it is; one that met an unknown ancestor is
+// done again when that ancestor appears.
 func (p *partition) rankOf(o *operation) *rank {
-	if o.ranked && (o.rank.unknown == key{} || o.rank.gen == p.gen) {
+	if o.ranked {
 		return &o.rank
 	}
-	r := rank{effective: o.priority, gen: p.gen}
+	r := rank{effective: o.priority}
 	trail := []key{o.key}
 	for k := o.parent; k != (key{}); {
 		if slices.Contains(trail, k) {
@@ -151,21 +226,19 @@ func (p *partition) rankOf(o *operation) *rank {
 		priority, parent, ok := p.ancestor(k)
 		if !ok {
 			r.unknown = k
-			p.missing[k] = struct{}{}
 			break
 		}
 		trail = append(trail, k)
+		r.old = r.old || p.forgets(k)
 		if priority > r.effective {
 			r.effective, r.path = priority, slices.Clone(trail[1:])
 		}
 		k = parent
 	}
 	o.rank, o.ranked = r, true
+	p.wait(o)
 	return &o.rank
 }
-
-// lookedFor reports whether an answer about a missing ancestor is on record.
-func (p *partition) lookedFor(k key) bool { return p.kin[k].unknown }
 
 // better reports whether a stands before b: contract §3, rules 3 and 4.
 func (p *partition) better(a, b *operation) bool {

@@ -64,7 +64,7 @@ func up(n int) []string {
 
 func TestEffectivePriorityIsWalkedIndependently(t *testing.T) {
 	inherits := func(p op.Priority, i op.Inheritance) op.Contender { return op.Contender{Effective: p, Inheritance: i} }
-	unknown := arbiter.Input{Kin: &arbiter.Kin{OpID: "top", Unknown: true, Upto: 1 << 62}}
+	unknown := arbiter.Input{Kin: &arbiter.Kin{OpID: "top", Unknown: true, Upto: 100}}
 	for _, c := range []struct {
 		name string
 		list []op.Operation

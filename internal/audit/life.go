@@ -87,10 +87,10 @@ func (v *visit) accepted(e *arbiter.Accepted) {
 	}
 	o := v.open(in.Submit)
 	v.caused(in.Submit)
-	if o.expires.After(v.s.At) {
-		v.stage(o)
-	} else {
+	if o.over(v.s.At) {
 		v.undone = append(v.undone, o)
+	} else {
+		v.stage(o)
 	}
 }
 
@@ -102,18 +102,20 @@ func (v *visit) open(s *arbiter.Submit) *operation {
 		id: s.Operation.ID, key: keyOf(s.Operation.ID), kind: s.Operation.Type, target: p.target(s.Operation.Target),
 		place: s.Place, priority: s.Operation.Priority, parent: keyOf(s.Operation.Parent), onConflict: s.Operation.OnConflict,
 		maxRetries: s.Operation.Retries(), expected: s.Operation.ExpectedVersion,
-		accepted: v.s.At, expires: v.s.At.Add(p.policy.MaxOperationAge), status: op.Pending, slot: -1,
+		accepted: v.s.At, status: op.Pending, slot: -1,
 	}
-	if d := s.Operation.Deadline; d != nil && d.Resolve(v.s.At).Before(o.expires) {
-		o.expires = d.Resolve(v.s.At)
+	if !o.followUp() {
+		o.expires = v.s.At.Add(p.policy.MaxOperationAge)
+		if d := s.Operation.Deadline; d != nil && d.Resolve(v.s.At).Before(o.expires) {
+			o.expires = d.Resolve(v.s.At)
+		}
+		p.set(&p.alarms, alarm{at: o.expires, kind: alarmExpiry, o: o})
 	}
 	delete(p.kin, o.key) // a submission outweighs an older answer
 	p.open[o.key] = o
-	p.appeared(o.key)
-	if o.kind == op.TypeFollowUp {
-		o.expires = v.s.At.AddDate(100, 0, 0) // its first side is done, so it never expires
-	} else {
-		p.set(&p.alarms, alarm{at: o.expires, kind: alarmExpiry, o: o})
+	v.newcomer = nil
+	if v.appeared(o.key) {
+		v.newcomer = o
 	}
 	return o
 }
@@ -153,20 +155,23 @@ func (v *visit) granted(g *arbiter.Granted) {
 	if g.Attempt > 1+o.maxRetries+o.lapses {
 		v.bad(LifeAttempts, g.OpID, "attempt %d with max_retries %d and %d lapses", g.Attempt, o.maxRetries, o.lapses)
 	}
-	if !o.expires.After(v.s.At) {
+	if o.over(v.s.At) {
 		v.bad(LifeGrantedExpired, g.OpID, "granted after its end at %s", o.expires.Format(timeFormat))
 	}
 	want := v.s.At.Add(v.p.policy.AttemptTimeout)
-	if o.expires.Before(want) {
+	if o.over(want) {
 		want = o.expires
 	}
 	if !g.LeaseEnds.Equal(want) {
 		v.bad(LifeLease, g.OpID, "the lease ends at %s, not at %s", g.LeaseEnds.Format(timeFormat), want.Format(timeFormat))
 	}
 	v.move(o, op.Executing)
-	t.unstage(o)
+	v.p.unstage(o)
 	if t.executing == nil {
 		v.p.running++
+		if most := v.p.policy.MaxExecuting; most > 0 && v.p.running > most {
+			v.bad(ResolutionExecutingBound, g.OpID, "%d operations execute, the maximum is %d", v.p.running, most)
+		}
 	}
 	t.executing = o
 	o.attempt, o.granted, o.lease, o.winner = g.Attempt, v.s.At, g.LeaseEnds, ""
@@ -224,10 +229,10 @@ func (v *visit) retry(e *arbiter.Retry) {
 		v.bad(LifeRetryBound, e.OpID, "retry %d with max_retries %d", e.RetryCount, o.maxRetries)
 	}
 	v.backoff(e)
-	o.target.unstage(o)
+	v.p.unstage(o)
 	o.retries, o.due, o.waiting = e.RetryCount, e.Due, true
 	v.p.set(&v.p.backoffs, alarm{at: o.due, kind: alarmBackoff, o: o})
-	if !o.expires.After(v.s.At) { // asked again when it comes back
+	if o.over(v.s.At) { // asked again when it comes back
 		v.p.set(&v.p.alarms, alarm{at: o.due, kind: alarmExpiry, o: o})
 	}
 }
@@ -252,7 +257,7 @@ func (v *visit) lapsed(e *arbiter.Lapsed) {
 		v.bad(LifeRetryCount, e.OpID, "a lapse with retry count %d, not %d: it costs none", e.RetryCount, o.retries)
 	}
 	o.lapses++
-	if o.expires.After(v.s.At) {
+	if !o.over(v.s.At) {
 		v.stage(o)
 	}
 }
@@ -264,6 +269,7 @@ func (v *visit) cancelled(e *arbiter.Cancelled) {
 	if o == nil {
 		return
 	}
+	v.kept(o, "cancelled")
 	switch {
 	case e.Reason != op.CancelledByRequest && e.Reason != op.CancelledWithParent:
 		v.bad(LifeReason, e.OpID, "cancelled for %q", e.Reason)
@@ -289,13 +295,14 @@ func (v *visit) finish(o *operation, reason op.Reason, winner string) {
 		// Whether a backoff ended before this left the area empty is not recorded.
 		t.doubtful = t.doubtful || len(t.staged) == 1 && !v.settled && v.p.backoffs.due(v.s.At)
 	}
-	t.unstage(o)
+	v.p.unstage(o)
 	if t.executing == o {
 		v.release(o)
 	}
+	heard := v.p.hear(o.key)
 	delete(v.p.open, o.key)
 	v.p.done[o.key] = past{
-		parent: o.parent, winner: keyOf(winner), seq: o.place.Seq, ended: v.s.At.UnixNano(),
+		parent: o.parent, winner: keyOf(winner), seq: o.place.Seq, ended: v.s.At.UnixNano(), heard: heard,
 		retries: uint16(o.retries), attempts: uint16(o.attempt), priority: uint8(o.priority),
 		status: uint8(slices.Index(statuses, o.status)), reason: uint8(1 + slices.Index(reasons, reason)),
 	}

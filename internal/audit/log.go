@@ -23,6 +23,8 @@ type visit struct {
 	decided  []*ruling
 	undone   []*operation // have to be elsewhere at the end of the step
 	touched  []*target
+	size     int        // bytes of the step's effects
+	newcomer *operation // accepted last, if others had missed it as their ancestor
 }
 
 func (v *visit) bad(invariant, opID, format string, args ...any) {
@@ -179,7 +181,7 @@ func (v *visit) settle() {
 		if !ok {
 			return
 		}
-		if !x.o.expires.After(v.s.At) {
+		if x.o.over(v.s.At) {
 			continue
 		}
 		v.stage(x.o)
@@ -189,20 +191,15 @@ func (v *visit) settle() {
 	}
 }
 
-// fullStep is a number of effects that no step is cut short below. What is due
-// after that may wait for the next step, so that one fits into one message; the
-// auditor asks for it only after a step with fewer effects.
-const fullStep = 250
-
-// short reports whether the step may have left behind what was due.
-func (v *visit) short() bool {
-	return v.s.Takeover || len(v.s.Out) >= fullStep || arbiter.EffectBytes(v.s.Out) >= arbiter.MaxEffectBytes/3
-}
+// short reports whether the step may have left behind what was due, which a step
+// does when it is full.
+func (v *visit) short() bool { return v.s.Takeover || v.size >= arbiter.MaxEffectBytes }
 
 // close checks what has to be true at the end of a step.
 func (v *visit) close() {
 	p, s := v.p, v.s
 	v.advance(len(s.In))
+	v.size = arbiter.EffectBytes(s.Out)
 	short := v.short()
 	if !short {
 		v.settle()
@@ -225,10 +222,8 @@ func (v *visit) close() {
 	}
 	for _, t := range v.touched {
 		v.bound(t)
-		if t.touched, t.doubtful = false, false; short {
+		if t.touched, t.doubtful = false, false; short || v.undecided(t) {
 			p.left = append(p.left, t)
-		} else {
-			v.undecided(t)
 		}
 	}
 	p.step, p.epoch, p.owner, p.at, p.cursor, p.short = s.Number, s.Epoch, s.Owner, s.At, s.Cursor, short

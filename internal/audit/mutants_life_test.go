@@ -36,7 +36,7 @@ func lifeMutants() []mutant {
 		{audit.LifeTarget, nil, "an effect on another target", func(h *history) { h.get(0, 5).Out[0].Failed.Target = "e2" }},
 		{audit.LifeTransition, nil, "pending lapses", alone(func(h *history) {
 			h.step(0, inputs(submit(1, operation("a", "e1", 5))), accepted("a"))
-			h.step(1, nil, arbiter.Effect{Lapsed: &arbiter.Lapsed{OpID: "a", Target: "e1", RetryCount: 1}})
+			h.step(1, nil, arbiter.Effect{Lapsed: &arbiter.Lapsed{OpID: "a", Target: "e1"}})
 		})},
 		{audit.LifeFrom, nil, "rejected from another status", func(h *history) { h.get(0, 8).Out[1].Rejected.From = op.Pending }},
 		{audit.LifeTerminalTwice, []string{audit.LifeAccounting}, "succeeds twice", func(h *history) {
@@ -56,14 +56,20 @@ func lifeMutants() []mutant {
 			running(h, retries(0))
 			h.get(0, 3).Out[1].Granted.Attempt = 2
 		})},
+		{audit.LifeAttempts, []string{audit.LifeAttemptNumber}, "more attempts than a lapse allows for", alone(func(h *history) {
+			running(h, retries(0))
+			h.step(30010, nil, arbiter.Effect{Lapsed: &arbiter.Lapsed{OpID: "a", Target: "e1", Attempt: 1}})
+			h.step(30020, nil, decision("d2", "e1", 30010, 30020, 30020, op.RuleOnly, contender(operation("a", "e1", 5), 1, op.VerdictWon, "")),
+				granted("a", "e1", 3, 5, "d2", 30020))
+		})},
 		{audit.LifeRetryCount, nil, "a retry is skipped", alone(func(h *history) {
 			running(h)
 			e := retry("a", "e1", 2, 20, 200)
 			h.step(20, inputs(failure("a", "e1", 1, hiccup)), failed("a", "e1", 1, hiccup), e)
 		})},
-		{audit.LifeRetryCount, nil, "a lapse that costs nothing", alone(func(h *history) {
+		{audit.LifeRetryCount, nil, "a lapse that costs a retry", alone(func(h *history) {
 			running(h)
-			h.step(30010, nil, arbiter.Effect{Lapsed: &arbiter.Lapsed{OpID: "a", Target: "e1", Attempt: 1}})
+			h.step(30010, nil, arbiter.Effect{Lapsed: &arbiter.Lapsed{OpID: "a", Target: "e1", Attempt: 1, RetryCount: 1}})
 		})},
 		{audit.LifeRetryBound, nil, "a retry too many", alone(func(h *history) {
 			running(h, retries(0))
@@ -93,9 +99,10 @@ func retryMutants() []mutant {
 			running(h)
 			h.step(20, inputs(failure("a", "e1", 1, hiccup)), failed("a", "e1", 1, hiccup))
 		})},
-		{audit.LifeUndone, nil, "lapsed for the last time and forgotten", alone(func(h *history) {
-			running(h, retries(0))
-			h.step(30010, nil, arbiter.Effect{Lapsed: &arbiter.Lapsed{OpID: "a", Target: "e1", Attempt: 1}})
+		{audit.LifeUndone, []string{audit.LifeOverdue}, "lapsed at its deadline and forgotten", alone(func(h *history) {
+			running(h, deadline(50))
+			h.get(0, 3).Out[1].Granted.LeaseEnds = at(50)
+			h.step(50, nil, arbiter.Effect{Lapsed: &arbiter.Lapsed{OpID: "a", Target: "e1", Attempt: 1}})
 		})},
 		{audit.LifeOpen, nil, "no terminal record", func(h *history) { h.cut(20); h.busy = false }},
 	}
@@ -109,6 +116,11 @@ func ruleMutants() []mutant {
 			running(h)
 			h.step(20, inputs(failure("a", "e1", 1, hiccup)), failed("a", "e1", 1, hiccup), rejected("a", "e1", op.Failed, op.MaxRetries))
 		})},
+		{audit.LifeReason, nil, "exhausted by a lapse", alone(func(h *history) {
+			running(h, deadline(50), retries(0))
+			h.get(0, 3).Out[1].Granted.LeaseEnds = at(50)
+			h.step(50, nil, arbiter.Effect{Lapsed: &arbiter.Lapsed{OpID: "a", Target: "e1", Attempt: 1}}, rejected("a", "e1", op.Pending, op.MaxRetries))
+		})},
 		{audit.LifeReason, nil, "overloaded while staged", func(h *history) { h.get(0, 19).Out[1].Rejected.Reason = op.Overloaded }},
 		{audit.LifeReason, nil, "turned away for a conflict", alone(func(h *history) {
 			h.step(1, inputs(submit(1, operation("a", "e1", 5))), rejected("a", "e1", "", op.LowerPriority))
@@ -118,15 +130,19 @@ func ruleMutants() []mutant {
 			g := h.get(0, 18).Out[1].Granted
 			g.LeaseEnds = g.LeaseEnds.Add(1)
 		}},
+		{audit.LifeLease, nil, "a lease beyond the deadline", alone(func(h *history) { running(h, deadline(50)) })},
 		{audit.LifeLapseEarly, nil, "lapses before the end of its lease", alone(func(h *history) {
 			running(h)
-			h.step(30009, nil, arbiter.Effect{Lapsed: &arbiter.Lapsed{OpID: "a", Target: "e1", Attempt: 1, RetryCount: 1}})
+			h.step(30009, nil, arbiter.Effect{Lapsed: &arbiter.Lapsed{OpID: "a", Target: "e1", Attempt: 1}})
 		})},
 		{audit.LifeGrace, nil, "cancelled within grace", alone(cancelledAt(109))},
 		{audit.LifeExpiredEarly, nil, "expires before its deadline", func(h *history) {
 			h.get(0, 17).In[1].Submit.Operation.Deadline.After = millis(6)
 		}},
-		{audit.LifeGrantedExpired, nil, "granted at its deadline", alone(func(h *history) { running(h, deadline(10)) })},
+		{audit.LifeGrantedExpired, []string{audit.LifeOverdue}, "granted at its deadline", alone(func(h *history) {
+			running(h, deadline(10))
+			h.get(0, 3).Out[1].Granted.LeaseEnds = at(10)
+		})},
 		{audit.LifeOverdue, nil, "a lease runs on", alone(func(h *history) { running(h); h.step(30010, nil) })},
 		{audit.LifeOverdue, nil, "a deadline passes", func(h *history) {
 			s := h.get(0, 19)
@@ -135,6 +151,7 @@ func ruleMutants() []mutant {
 		}},
 		{audit.LifeOverdue, nil, "a backoff outlives the deadline", alone(func(h *history) {
 			running(h, deadline(60))
+			h.get(0, 3).Out[1].Granted.LeaseEnds = at(60)
 			h.step(20, inputs(failure("a", "e1", 1, hiccup)), failed("a", "e1", 1, hiccup), retry("a", "e1", 1, 20, 100))
 			h.step(60, nil)
 		})},

@@ -1,6 +1,7 @@
 package audit_test
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/hierarchy-bus/hierarchy/internal/arbiter"
@@ -50,8 +51,9 @@ func resolutionMutants() []mutant {
 		{audit.ResolutionEffective, nil, "a depth that was not reached", func(h *history) { inherited(h).Contenders[0].Truncated = true }},
 		{audit.ResolutionEffective, nil, "granted with another", func(h *history) { h.get(0, 18).Out[1].Granted.Effective = 5 }},
 		{audit.ResolutionUnaskedParent, nil, "nobody looked", func(h *history) { h.get(0, 18).In = h.get(0, 18).In[:1] }},
+		{audit.ResolutionUnaskedParent, nil, "nobody looked as far as the child", func(h *history) { h.get(0, 18).In[1].Kin.Upto = 14 }},
 		{audit.ResolutionParentMissed, nil, "an ancestor of another partition is missed", func(h *history) {
-			h.get(0, 18).In[0].Kin = &arbiter.Kin{OpID: "f", Unknown: true, Upto: 1 << 62}
+			h.get(0, 18).In[0].Kin = &arbiter.Kin{OpID: "f", Unknown: true, Upto: 16}
 			c := &inherited(h).Contenders[0]
 			c.Effective, c.Path, c.UnknownParent = 5, nil, "f"
 			h.get(0, 18).Out[1].Granted.Effective = 5
@@ -91,8 +93,26 @@ func two(h *history, a, b op.Operation) {
 	h.step(0, inputs(submit(1, a), submit(2, b)), accepted(a.ID), accepted(b.ID))
 }
 
+// atMost lets no more than n operations execute.
+func atMost(h *history, n int) {
+	policy := arbiter.DefaultPolicy()
+	policy.MaxExecuting = n
+	h.step(0, inputs(arbiter.Input{Policy: &policy}))
+}
+
+// crowd has n operations staged on e1.
+func crowd(h *history, n int) {
+	var in []arbiter.Input
+	var out []arbiter.Effect
+	for i := range n {
+		o := operation(fmt.Sprint("o", i), "e1", 5)
+		in, out = append(in, submit(uint64(i+1), o)), append(out, accepted(o.ID))
+	}
+	h.step(0, in, out...)
+}
+
 func shortResolutionMutants() []mutant {
-	a, b := operation("a", "e1", 5), operation("b", "e1", 5)
+	a, b, c := operation("a", "e1", 5), operation("b", "e1", 5), operation("c", "e2", 5)
 	twoStay := func(h *history) {
 		policy := arbiter.DefaultPolicy()
 		policy.MaxStaged = 1
@@ -148,6 +168,33 @@ func shortResolutionMutants() []mutant {
 			h.get(0, 4).Out = h.get(0, 4).Out[:1]
 			h.cut(4)
 		}},
+		{audit.ResolutionUndecided, nil, "the last answer comes and nothing happens", alone(func(h *history) {
+			h.step(0, inputs(submit(1, operation("a", "e1", 5, parent("nobody")))), accepted("a"))
+			h.step(10, inputs(arbiter.Input{Kin: &arbiter.Kin{OpID: "nobody", Unknown: true, Upto: 1}}))
+		})},
+		{audit.ResolutionUndecided, nil, "one may execute again and nothing happens", alone(func(h *history) {
+			atMost(h, 1)
+			running(h)
+			h.step(20, inputs(submit(2, c)), accepted("c"))
+			h.step(30, nil)
+			h.step(40, inputs(success("a", "e1", 1, created("e1"))), succeeded("a", "e1", 1, 0))
+		})},
+		{audit.ResolutionUndecided, nil, "many are staged and a step of their own decides nothing", alone(func(h *history) {
+			h.step(0, nil)
+			crowd(h, 1000)
+			h.step(10, inputs(arbiter.Input{Kin: &arbiter.Kin{OpID: "nobody", Unknown: true, Upto: 1}})) // no room
+			h.step(11, nil)
+		})},
+		{audit.ResolutionExecutingBound, nil, "one too many", alone(func(h *history) {
+			atMost(h, 1)
+			running(h)
+			h.step(20, inputs(submit(2, c)), accepted("c"))
+			h.step(30, nil, decision("d2", "e2", 20, 30, 30, op.RuleOnly, contender(c, 2, op.VerdictWon, "")), granted("c", "e2", 1, 5, "d2", 30))
+		})},
+		{audit.ResolutionShed, nil, "shed though there is room", alone(func(h *history) {
+			two(h, a, b)
+			h.get(0, 2).Out = append(h.get(0, 2).Out, rejected("b", "e1", op.Pending, op.StagingFull))
+		})},
 		{audit.ResolutionStagingBound, nil, "two where one may be", alone(twoStay)},
 		{audit.ResolutionShed, nil, "shed while it backs off", alone(func(h *history) {
 			running(h)

@@ -106,7 +106,7 @@ func logMutants() []mutant {
 			s.Epoch, s.Owner = 1, "r1"
 		}},
 		{audit.LogTakeover, nil, "a takeover that learns", alone(func(h *history) {
-			h.takeover(h.step(1, inputs(arbiter.Input{Kin: &arbiter.Kin{OpID: "a", Unknown: true, Upto: 1 << 62}})), "r2")
+			h.takeover(h.step(1, inputs(arbiter.Input{Kin: &arbiter.Kin{OpID: "a", Unknown: true, Upto: 16}})), "r2")
 		})},
 		{audit.LogOwner, nil, "a second owner within an epoch", alone(func(h *history) { h.step(1, nil).Owner = "r2" })},
 		{audit.LogOwner, nil, "no owner", alone(func(h *history) { h.takeover(h.step(1, nil), "") })},
@@ -168,6 +168,7 @@ func TestJitterOutsideUniformIsAViolation(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			h := newHistory()
 			h.step(0, nil)
+			atMost(h, 1200)
 			var in []arbiter.Input
 			var out []arbiter.Effect
 			for i := range 1200 {
@@ -257,9 +258,24 @@ func effectMutants() []mutant {
 		{audit.CausesType, []string{audit.CausesFollowUp}, "a follow-up of nothing", func(h *history) { h.get(0, 20).In[0].Submit.CausedBy = "" }},
 		{audit.CausesMissing, []string{audit.CausesFollowUp}, "a follow-up of another cause", func(h *history) { h.get(0, 20).In[0].Submit.CausedBy = "x" }},
 		{audit.CausesFollowUp, nil, "a follow-up that never came", func(h *history) { h.cut(19); h.busy = false }},
+		{audit.CausesFollowUpLost, nil, "a follow-up is cancelled", lostFollowUp(
+			arbiter.Effect{Cancelled: &arbiter.Cancelled{OpID: "z", Target: "e1", Reason: op.CancelledByRequest}},
+			arbiter.Input{Cancel: &arbiter.Cancel{Place: op.Place{Seq: 18}, Target: "e1", OpID: "z"}})},
+		{audit.CausesFollowUpLost, nil, "a follow-up expires", lostFollowUp(rejected("z", "e1", op.Pending, op.Expired))},
+		{audit.CausesFollowUpLost, nil, "a follow-up is shed", lostFollowUp(rejected("z", "e1", op.Pending, op.StagingFull))},
 		{audit.CausesCancel, nil, "nobody asked for the cancel", func(h *history) {
 			s := h.get(0, 15)
 			s.In, s.Out[1].Repeated.Seq = s.In[1:], 12
 		}},
+	}
+}
+
+// lostFollowUp ends the story with z, which is given up instead of decided.
+func lostFollowUp(e arbiter.Effect, in ...arbiter.Input) func(h *history) {
+	return func(h *history) {
+		h.cut(20)
+		s := h.get(0, 20)
+		s.In, s.Out = append(s.In, in...), []arbiter.Effect{s.Out[0], e}
+		s.Cursor = 18
 	}
 }

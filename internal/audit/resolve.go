@@ -34,6 +34,7 @@ func windowFor(p *arbiter.Policy, target, kind string) time.Duration {
 func (v *visit) stage(o *operation) {
 	t := o.target
 	v.touch(t)
+	v.p.unstage(o)
 	t.stage(o, v.s.At, windowFor(&v.p.policy, t.id, o.kind))
 	v.p.rankOf(o)
 	v.p.set(&v.p.alarms, alarm{at: t.closes, kind: alarmWindow, t: t})
@@ -46,34 +47,74 @@ func (v *visit) touch(t *target) {
 	}
 }
 
-// largeArea is a staging area whose decision may have to wait for a step of its
-// own.
-const largeArea = 90
-
-// undecided checks that a staging area is not left alone although it could be
-// decided. Where an ancestor was not found, the answer about it may be awaited;
-// where as many operations execute as may, one of them has to end first.
-func (v *visit) undecided(t *target) {
-	if m := v.p.policy.MaxExecuting; m > 0 && v.p.running >= m || len(t.staged) >= largeArea {
-		return
-	}
+// decidable reports whether a staging area can be decided: its window has closed,
+// nothing executes, and every ancestor is known or known to be unknown.
+func (v *visit) decidable(t *target) bool {
 	if len(t.staged) == 0 || t.executing != nil || t.unsure || t.closes.After(v.s.At) {
-		return
+		return false
 	}
 	for _, o := range t.staged {
-		if v.p.rankOf(o).unknown != (key{}) {
-			return
+		if r := v.p.rankOf(o); r.old || r.unknown != (key{}) && !o.settled {
+			return false
 		}
+	}
+	return true
+}
+
+// weight is what a decision about t takes in the journal, at most: a line for
+// everybody whose status changes, and what follows for them.
+func (v *visit) weight(t *target) int {
+	n := 4 << 10 // the decision itself and those that stay
+	for _, o := range t.staged {
+		if o.onConflict == op.OnConflictQueue {
+			continue
+		}
+		n += 410 + (5+len(v.p.rankOf(o).path))*(op.MaxToken+3)
+		if f := o.failure; f != nil {
+			n += 160 + 2*len(f.Message) + len(f.Code)
+		}
+	}
+	return n
+}
+
+// undecided checks that a staging area is not left alone although it could be
+// decided. It has to wait where as many operations execute as may, and where the
+// decision does not fit into the step; a step without inputs has room for any.
+// It reports whether the area waits.
+func (v *visit) undecided(t *target) bool {
+	if !v.decidable(t) {
+		return false
+	}
+	most := v.p.policy.MaxExecuting
+	if room := v.size+v.weight(t) <= arbiter.MaxEffectBytes || len(v.s.In)+len(v.s.Out) == 0; most > 0 && v.p.running >= most || !room {
+		return true
 	}
 	v.bad(ResolutionUndecided, t.staged[0].id, "target %s: the window closed at %s, %d operations are staged and nothing executes",
 		t.id, t.closes.Format(timeFormat), len(t.staged))
+	return false
 }
 
-// bound checks that a staging area does not grow beyond the policy's maximum.
+// bound checks that a staging area does not grow beyond the policy's maximum,
+// but for the other sides of structural operations, which are never shed.
 func (v *visit) bound(t *target) {
-	if v.limit > 0 && len(t.staged) > v.limit && len(t.staged) > t.before {
+	if v.limit <= 0 || len(t.staged) <= v.limit || len(t.staged) <= t.before {
+		return
+	}
+	best := v.best(t)
+	if slices.ContainsFunc(t.staged, func(o *operation) bool { return o != best && !o.followUp() }) {
 		v.bad(ResolutionStagingBound, "", "target %s: %d operations are staged, the maximum is %d", t.id, len(t.staged), v.limit)
 	}
+}
+
+// best returns the operation that wins a staging area, which is not empty.
+func (v *visit) best(t *target) *operation {
+	best := t.staged[0]
+	for _, o := range t.staged[1:] {
+		if v.p.better(o, best) {
+			best = o
+		}
+	}
+	return best
 }
 
 // decision checks one decision against the staging area as the auditor has it.
@@ -123,12 +164,7 @@ func (v *visit) winner(t *target, d *op.Decision) bool {
 	if len(t.staged) == 0 {
 		return false // every contender is reported as not staged
 	}
-	best := t.staged[0]
-	for _, o := range t.staged[1:] {
-		if v.p.better(o, best) {
-			best = o
-		}
-	}
+	best := v.best(t)
 	if d.Winner != best.id {
 		v.bad(ResolutionWinner, d.Winner, "decision %s on target %s: the best of %d staged is %s (%d at %d.%d)", d.ID, t.id,
 			len(t.staged), best.id, v.p.rankOf(best).effective, best.place.Seq, best.place.Index)
@@ -198,8 +234,8 @@ func (v *visit) inheritance(d *op.Decision, c *op.Contender, o *operation) {
 	if c.UnknownParent == "" {
 		return
 	}
-	if !v.p.lookedFor(want.unknown) {
-		v.bad(ResolutionUnaskedParent, c.OpID, "decision %s calls ancestor %s unknown, but nobody looked for it", d.ID, c.UnknownParent)
+	if !o.settled {
+		v.bad(ResolutionUnaskedParent, c.OpID, "decision %s calls ancestor %s unknown, but nobody looked for it up to the child", d.ID, c.UnknownParent)
 	} else if p := v.a.submittedBefore(want.unknown, o.place, v.s.At); p != nil {
 		v.bad(ResolutionParentMissed, c.OpID, "decision %s calls ancestor %s unknown, but partition %d holds it from before the child", d.ID, c.UnknownParent, p.id)
 	}

@@ -40,8 +40,8 @@ type partition struct {
 	open    map[key]*operation
 	done    map[key]past
 	kin     map[key]kin
-	missing map[key]struct{} // ancestors at which a walk ended
-	gen     uint64           // counts what became known about them
+	missing map[key][]*operation // staged operations by the ancestor at which their walk ended
+	heard   uint32               // operations that ended or were told about
 	targets map[string]*target
 
 	backoffs alarms // ends of backoffs
@@ -58,7 +58,7 @@ func newPartition(id int) *partition {
 	return &partition{
 		id: id, policy: arbiter.DefaultPolicy(),
 		open: map[key]*operation{}, done: map[key]past{}, kin: map[key]kin{},
-		missing: map[key]struct{}{}, targets: map[string]*target{},
+		missing: map[key][]*operation{}, targets: map[string]*target{},
 	}
 }
 
@@ -91,7 +91,7 @@ type operation struct {
 	maxRetries int
 	expected   *int64 // version of the entity
 	accepted   time.Time
-	expires    time.Time
+	expires    time.Time // never where zero
 
 	status  op.Status
 	slot    int // index in target.staged; -1 outside
@@ -105,9 +105,18 @@ type operation struct {
 	failure *op.Failure
 	winner  string
 
-	rank   rank
-	ranked bool
+	rank    rank
+	ranked  bool
+	missing int  // index in partition.missing, where the rank has an unknown ancestor
+	settled bool // that ancestor was looked for on behalf of this operation
 }
+
+// followUp reports whether o is the other side of a structural operation. Its
+// first side is done, so it may not be lost.
+func (o *operation) followUp() bool { return o.kind == op.TypeFollowUp }
+
+// over reports whether the deadline or the maximum age of o has passed.
+func (o *operation) over(at time.Time) bool { return !o.expires.IsZero() && !o.expires.After(at) }
 
 // past is what is kept of an operation that ended: enough to recognise anything
 // that follows, to inherit from it and to compare its record.
@@ -116,6 +125,7 @@ type past struct {
 	winner   key
 	seq      uint64 // of the intake
 	ended    int64  // nanoseconds since 1970
+	heard    uint32 // how many were heard of before it
 	retries  uint16
 	attempts uint16
 	priority uint8
@@ -175,11 +185,13 @@ func (t *target) stage(o *operation, at time.Time, window time.Duration) {
 }
 
 // unstage takes o out of its staging area or its backoff.
-func (t *target) unstage(o *operation) {
+func (p *partition) unstage(o *operation) {
 	o.waiting = false
 	if o.slot < 0 {
 		return
 	}
+	p.unwait(o)
+	t := o.target
 	last := len(t.staged) - 1
 	t.staged[o.slot] = t.staged[last]
 	t.staged[o.slot].slot = o.slot

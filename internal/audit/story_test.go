@@ -54,7 +54,7 @@ func story() *history {
 	h.step(130, nil, decision("d7", "e1", 120, 130, 130, op.RuleOnly, contender(b, 2, op.VerdictWon, "")), granted("b", "e1", 1, 5, "d7", 130))
 	h.step(140, inputs(failure("b", "e1", 1, stale)), failed("b", "e1", 1, stale), rejected("b", "e1", op.Failed, op.StaleVersion))
 	h.step(150, nil, decision("d9", "e1", 140, 150, 150, op.RuleOnly, contender(d, 4, op.VerdictWon, "")), granted("d", "e1", 2, 5, "d9", 150))
-	h.step(30150, nil, arbiter.Effect{Lapsed: &arbiter.Lapsed{OpID: "d", Target: "e1", Attempt: 2, RetryCount: 2}})
+	h.step(30150, nil, arbiter.Effect{Lapsed: &arbiter.Lapsed{OpID: "d", Target: "e1", Attempt: 2, RetryCount: 1}})
 	h.takeover(h.step(30155, nil), "r2")
 	h.step(30160, nil, decision("d11", "e1", 30150, 30160, 30160, op.RuleOnly, contender(d, 4, op.VerdictWon, "")),
 		granted("d", "e1", 3, 5, "d11", 30160))
@@ -78,7 +78,7 @@ func storyOfOthers(h *history, a op.Operation) {
 	h.step(30210, inputs(arbiter.Input{Policy: &policy}))
 
 	f := operation("f", "e9", 9, parent("nobody"))
-	nobody := arbiter.Input{Kin: &arbiter.Kin{OpID: "nobody", Unknown: true, Upto: 1 << 62}}
+	nobody := arbiter.Input{Kin: &arbiter.Kin{OpID: "nobody", Unknown: true, Upto: 16}}
 	h.stepOf(1, 30200, nil)
 	h.stepOf(1, 30201, inputs(submit(14, f)), accepted("f"))
 	fc := contender(f, 14, op.VerdictWon, "")

@@ -96,7 +96,7 @@ func (v *visit) reason(e *arbiter.Rejected, o *operation) {
 	case why == op.MaxRetries:
 		v.exhausted(e, o)
 	case why == op.Expired:
-		if o.status == op.Pending && o.expires.After(v.s.At) {
+		if v.kept(o, "expired") && o.status == op.Pending && !o.over(v.s.At) {
 			v.bad(LifeExpiredEarly, e.OpID, "expired before its end at %s", o.expires.Format(timeFormat))
 		}
 	case why == op.StagingFull:
@@ -114,13 +114,25 @@ func (v *visit) reason(e *arbiter.Rejected, o *operation) {
 	}
 }
 
-// exhausted checks a rejection for want of retries: after a failure, a lapse or
-// a lost decision.
+// kept reports whether o may be given up. The other side of a structural
+// operation may not.
+func (v *visit) kept(o *operation, what string) bool {
+	if o.followUp() {
+		v.bad(CausesFollowUpLost, o.id, "%s, though its first side is done", what)
+	}
+	return !o.followUp()
+}
+
+// exhausted checks a rejection for want of retries: after a failure or a lost
+// decision.
 func (v *visit) exhausted(e *arbiter.Rejected, o *operation) {
 	if o.retries < o.maxRetries {
 		v.bad(LifeReason, e.OpID, "rejected for %q after %d of %d retries", e.Reason, o.retries, o.maxRetries)
 	}
 	if o.slot < 0 {
+		if o.status == op.Pending {
+			v.bad(LifeReason, e.OpID, "rejected for %q after no failure and no lost decision", e.Reason)
+		}
 		return
 	}
 	if r := v.carry(e.Decision, e.OpID, op.VerdictRejected); r == nil {
@@ -130,26 +142,36 @@ func (v *visit) exhausted(e *arbiter.Rejected, o *operation) {
 	}
 }
 
-// shed checks that only the lowest rank of a staging area is shed. Where an
-// answer about an ancestor arrived in the same step, the rank at that moment is
-// not on record.
+// shed checks that only the lowest rank of a staging area that is too full is
+// shed. Where an answer about an ancestor or a policy arrived in the same step,
+// the ranks and the maximum at that moment are not on record.
 func (v *visit) shed(o *operation) {
-	if o.waiting && !o.due.After(v.s.At) && o.expires.After(v.s.At) {
+	if !v.kept(o, "shed") {
+		return
+	}
+	if o.waiting && !o.due.After(v.s.At) && !o.over(v.s.At) {
 		v.advance(len(v.s.In)) // it came back in this step, and was shed at once
 		v.stage(o)
 	}
+	t := o.target
 	if o.slot < 0 {
-		v.bad(ResolutionShed, o.id, "shed from target %s, where it was not staged", o.target.id)
+		v.bad(ResolutionShed, o.id, "shed from target %s, where it was not staged", t.id)
 		return
 	}
 	for i := v.applied; i < len(v.s.In); i++ {
-		if v.s.In[i].Kin != nil {
+		if v.s.In[i].Kin != nil || v.s.In[i].Policy != nil {
 			return
 		}
 	}
-	for _, x := range o.target.staged {
-		if x != o && x.kind != op.TypeFollowUp && v.p.better(o, x) {
-			v.bad(ResolutionShed, o.id, "shed from target %s, though %s ranks lower", o.target.id, x.id)
+	most := v.p.policy.MaxStaged
+	if full := most > 0 && len(t.staged) > most || v.weight(t) > arbiter.MaxDecisionBytes; !full && (v.settled || !v.p.backoffs.due(v.s.At)) {
+		v.bad(ResolutionShed, o.id, "shed from target %s, where %d operations are staged, the maximum is %d", t.id, len(t.staged), most)
+		return
+	}
+	for _, x := range t.staged {
+		// A newcomer is staged after those that it is an ancestor of are shed.
+		if x != o && x != v.newcomer && !x.followUp() && v.p.better(o, x) {
+			v.bad(ResolutionShed, o.id, "shed from target %s, though %s ranks lower", t.id, x.id)
 			return
 		}
 	}

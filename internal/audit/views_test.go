@@ -67,16 +67,16 @@ func TestRecordsAreComparedWithTheHistory(t *testing.T) {
 		rec      *op.Record
 		want     []string
 	}{
-		{"succeeded", "d", 0, &op.Record{Status: op.Succeeded, Attempt: 3, RetryCount: 2}, nil},
+		{"succeeded", "d", 0, &op.Record{Status: op.Succeeded, Attempt: 3, RetryCount: 1}, nil},
 		{"rejected", "a", 0, &op.Record{Status: op.Rejected, Reason: op.LowerPriority, Winner: "c"}, nil},
 		{"of the other partition", "f", 0, &op.Record{Status: op.Succeeded, Attempt: 1, Partition: 1}, nil},
 		{"cancelled", "k", 0, &op.Record{Status: op.Cancelled, Reason: op.CancelledByRequest}, nil},
 		{"executing", "d", 4, &op.Record{Status: op.Executing, Attempt: 1}, nil},
 		{"backing off", "b", 5, &op.Record{Status: op.Pending, Reason: op.LowerPriority, Winner: "c", RetryCount: 1}, nil},
-		{"another status", "d", 0, &op.Record{Status: op.Rejected, Attempt: 3, RetryCount: 2}, view},
+		{"another status", "d", 0, &op.Record{Status: op.Rejected, Attempt: 3, RetryCount: 1}, view},
 		{"another reason", "a", 0, &op.Record{Status: op.Rejected, Reason: op.LaterSubmission, Winner: "c"}, view},
 		{"another winner", "a", 0, &op.Record{Status: op.Rejected, Reason: op.LowerPriority, Winner: "b"}, view},
-		{"another attempt", "d", 0, &op.Record{Status: op.Succeeded, Attempt: 2, RetryCount: 2}, view},
+		{"another attempt", "d", 0, &op.Record{Status: op.Succeeded, Attempt: 2, RetryCount: 1}, view},
 		{"another retry count", "d", 0, &op.Record{Status: op.Succeeded, Attempt: 3}, view},
 		{"of a partition that never saw it", "a", 0, &op.Record{Status: op.Rejected, Partition: 1}, view},
 		{"missing", "a", 0, nil, view},

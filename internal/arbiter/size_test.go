@@ -65,6 +65,11 @@ func TestLargeDecisionHasItsOwnStep(t *testing.T) {
 			t.Errorf("%d of 1,700 are staged", m.Open())
 		}
 		end := epoch.Add(time.Second)
+		// Even an input from which nothing follows may be large itself.
+		silent := arbiter.Input{Kin: &arbiter.Kin{OpID: uuidLike("k", 4), Priority: op.Low}}
+		if s := bounded(t, m, 1_999, end, silent); len(s.Out) > 0 || !m.Backlog() {
+			t.Fatalf("a step with inputs decides: %d effects, backlog %v", len(s.Out), m.Backlog())
+		}
 		small := submitted(9_000, operation("small", "window"))
 		s := bounded(t, m, 2_000, end, small)
 		if said := spoken(s.Out); len(said) != 1 || !m.Backlog() {

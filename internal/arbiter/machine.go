@@ -344,24 +344,29 @@ func (m *Machine) expire(e *entry) {
 }
 
 // resolveReady resolves every staging area that can be, in the order in which
-// they became ready. What does not fit into this step, or has to wait for one of
-// the executing operations to end, keeps its place.
+// they became ready. What has to wait for one of the executing operations to end
+// keeps its place. What does not fit into this step is the first of the next one,
+// and nothing overtakes it: smaller areas would take every place that gets free.
 func (m *Machine) resolveReady() {
 	var left []*target
+	full := false
 	for i := 0; i < len(m.ready); i++ {
 		t := m.ready[i]
 		switch {
-		case t.resolvable(m.at) && m.capacity() && m.fits(t):
-			t.marked = false
-			m.resolve(t)
-		case t.resolvable(m.at):
-			left = append(left, t)
-		default:
+		case !t.resolvable(m.at):
 			t.marked = false
 			if t.idle() {
 				m.disarm(&t.window)
 				delete(m.targets, t.id)
 			}
+		case full || !m.capacity():
+			left = append(left, t)
+		case !m.fits(t):
+			full = true
+			left = append(left, t)
+		default:
+			t.marked = false
+			m.resolve(t)
 		}
 	}
 	m.ready = left

@@ -225,6 +225,7 @@ func (m *Machine) resolve(t *target) {
 		}
 		d.Contenders = append(d.Contenders, c)
 	}
+	m.size += (&Effect{Decision: d}).size() - decisionBytes // told when it was empty
 }
 
 // grant promotes the winner and gives it an attempt.

@@ -220,9 +220,10 @@ func (v *visit) close() {
 	if !short {
 		v.overdue()
 	}
+	crowded := !short && v.crowded()
 	for _, t := range v.touched {
 		v.bound(t)
-		if t.touched, t.doubtful = false, false; short || v.undecided(t) {
+		if t.touched, t.doubtful = false, false; short || v.undecided(t, crowded) {
 			p.left = append(p.left, t)
 		}
 	}

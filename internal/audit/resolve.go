@@ -80,18 +80,27 @@ func (v *visit) weight(t *target) int {
 // undecided checks that a staging area is not left alone although it could be
 // decided. It has to wait where as many operations execute as may, and where the
 // decision does not fit into the step; a step without inputs has room for any.
-// It reports whether the area waits.
-func (v *visit) undecided(t *target) bool {
+// Nothing overtakes an area that waits for room. It reports whether the area
+// waits.
+func (v *visit) undecided(t *target, crowded bool) bool {
 	if !v.decidable(t) {
 		return false
 	}
 	most := v.p.policy.MaxExecuting
-	if room := v.size+v.weight(t) <= arbiter.MaxEffectBytes || len(v.s.In)+len(v.s.Out) == 0; most > 0 && v.p.running >= most || !room {
+	if most > 0 && v.p.running >= most || crowded {
 		return true
 	}
 	v.bad(ResolutionUndecided, t.staged[0].id, "target %s: the window closed at %s, %d operations are staged and nothing executes",
 		t.id, t.closes.Format(timeFormat), len(t.staged))
 	return false
+}
+
+// crowded reports whether the step has no room for one of the decisions that are
+// due.
+func (v *visit) crowded() bool {
+	return len(v.s.In)+len(v.s.Out) > 0 && slices.ContainsFunc(v.touched, func(t *target) bool {
+		return v.decidable(t) && v.size+v.weight(t) > arbiter.MaxEffectBytes
+	})
 }
 
 // bound checks that a staging area does not grow beyond the policy's maximum,

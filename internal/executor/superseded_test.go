@@ -37,10 +37,11 @@ func TestRedelivered(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			take(t, feed.C()).Nak(0)
+			once := take(t, feed.C())
 			cancel()
 			for range feed.C() {
 			}
+			once.Nak(0) // when nobody pulls: a message on its way to who has stopped waits for AckWait
 			ranIf(t, b, c.record, c.runs)
 		})
 	}

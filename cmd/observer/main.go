@@ -4,6 +4,9 @@ package main
 
 import (
 	"context"
+	"os"
+
+	"github.com/spf13/pflag"
 
 	"github.com/hierarchy-bus/hierarchy/internal/daemon"
 	"github.com/hierarchy-bus/hierarchy/internal/observer"
@@ -13,14 +16,22 @@ import (
 var version string
 
 func main() {
+	var console bool
 	daemon.Main(daemon.Role{
 		Name: "observer", Short: "Follows the journal: metrics, health, explanations and history.", Version: version,
-		Example:    "  observer --server nats://127.0.0.1:4222 --http 127.0.0.1:8080",
+		Example:    "  observer --server nats://127.0.0.1:4222 --http 127.0.0.1:8080\n  observer --console",
 		OwnService: true,
+		Flags: func(f *pflag.FlagSet) {
+			f.BoolVar(&console, "console", false, "print the live feed of verdicts on stdout")
+		},
 		Run: func(ctx context.Context, p *daemon.Process) error {
-			o, err := observer.New(observer.Config{
+			cfg := observer.Config{
 				Bus: p.Bus, Name: p.Name, Version: p.Version, Logger: p.Logger, Metrics: p.Metrics.Observer(), Ready: p.SetReady,
-			})
+			}
+			if console {
+				cfg.Console = os.Stdout
+			}
+			o, err := observer.New(cfg)
 			if err != nil {
 				return err
 			}

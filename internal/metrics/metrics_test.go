@@ -176,7 +176,7 @@ func TestProcessMeasuresItself(t *testing.T) {
 	}
 	p.at = p.at.Add(-10 * collectEvery)
 	p.used -= 5 * collectEvery
-	if got := p.CPU(); got < .5 || got > 5 {
-		t.Errorf("5 s of processor time in 10 s give a ratio of %v", got)
+	if got := p.CPU(); got < .4 || got > 5 {
+		t.Errorf("about 5 s of processor time in about 10 s give a ratio of %v", got)
 	}
 }

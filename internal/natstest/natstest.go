@@ -10,6 +10,7 @@ import (
 	"net"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -53,7 +54,7 @@ func Run(t *testing.T, f func(t *testing.T, s *Server)) {
 // the same files. Its methods must be called from inside the bubble.
 type Server struct {
 	dir string
-	s   *natsd.Server
+	s   atomic.Pointer[natsd.Server] // a client that reconnects reads it while Start replaces it
 }
 
 // Start starts the server and waits until it accepts connections.
@@ -63,15 +64,15 @@ func (s *Server) Start(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.s = srv
+	s.s.Store(srv)
 }
 
 // Stop stops the server and waits for its goroutines.
-func (s *Server) Stop() { s.s.Stop() }
+func (s *Server) Stop() { s.s.Load().Stop() }
 
 // InProcessConn opens one end of a pipe to the server that runs now, which makes
 // it a [nats.InProcessConnProvider] that survives a restart.
-func (s *Server) InProcessConn() (net.Conn, error) { return s.s.InProcessConn() }
+func (s *Server) InProcessConn() (net.Conn, error) { return s.s.Load().InProcessConn() }
 
 // Connect returns a connection that closes with the test.
 func (s *Server) Connect(t *testing.T, opts ...nats.Option) *nats.Conn {

@@ -17,7 +17,6 @@ const (
 	directorySize = 1 << 16
 	kinPoll       = 2 * time.Millisecond // the first pause; each is twice the one before
 	kinPollMost   = 100 * time.Millisecond
-	kinWait       = 20 * time.Second // longer than a take-over of the partition that may hold it
 )
 
 // kinship finds ancestors that live in other partitions. One search serves all
@@ -25,9 +24,8 @@ const (
 //
 // An ancestor is unknown only once every partition has passed the child's place
 // in the intake, so that a parent acknowledged before its child was sent is
-// always found, wherever it is (contract §3.3). A search that cannot get there,
-// because a partition has no owner for longer than kinWait, ends as unknown too,
-// and the decision says so.
+// always found, wherever it is (contract §3.3). While a partition has no owner
+// the search goes on: guessing would let the wrong operation win.
 type kinship struct {
 	bus *bus.Bus
 
@@ -90,8 +88,6 @@ type search struct {
 // find answers for ids one by one as they are found. It ends when all are
 // answered, or with ctx.
 func (k *kinship) find(ctx context.Context, ids []string, place uint64, answer func(arbiter.Kin)) {
-	deadline := time.NewTimer(kinWait)
-	defer deadline.Stop()
 	s := &search{place: place, passed: map[int]bool{}, step: map[int]uint64{}}
 	for wait := kinPoll; ; wait = min(2*wait, kinPollMost) {
 		// In this order: what was told before the partitions passed is seen.
@@ -115,11 +111,7 @@ func (k *kinship) find(ctx context.Context, ids []string, place uint64, answer f
 			poll.Stop()
 			return
 		case <-poll.C:
-			continue
-		case <-deadline.C:
-			poll.Stop()
 		}
-		break
 	}
 	for _, id := range ids {
 		answer(arbiter.Kin{OpID: id, Unknown: true, Upto: place})

@@ -70,14 +70,14 @@ func (p *partition) load(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("resolver: read the emission mark: %w", err)
 	}
+	if mark >= p.takeoverStep {
+		p.log.Error("the emission mark is ahead of the journal, which must have lost steps: telling everything again", "mark", mark)
+		mark = 0
+	}
 	p.emitter = newEmission(p.bus, p.id, mark, p.log, p.cfg.Metrics)
 	from, err := p.loadSnapshot(ctx, mark)
 	if err != nil {
 		return err
-	}
-	if mark >= p.takeoverStep {
-		p.log.Error("the emission mark is ahead of the journal, which must have lost steps: telling everything again", "mark", mark)
-		mark = 0
 	}
 	var seen uint64
 	for e, err := range p.bus.JournalRead(ctx, p.id, from) {

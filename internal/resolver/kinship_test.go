@@ -35,7 +35,7 @@ func TestASearchNeverGuesses(t *testing.T) {
 		defer cancel()
 		answers := make(chan arbiter.Kin, 2)
 		go k.find(ctx, []string{"p1", "nobody"}, ack.Seq+1, func(v arbiter.Kin) { answers <- v })
-		time.Sleep(10 * time.Minute) // of the bubble's time
+		<-time.After(10 * time.Minute) // of the bubble's time
 		synctest.Wait()
 		if len(answers) > 0 {
 			t.Fatalf("%+v, while the partition has no owner", <-answers)

@@ -1,13 +1,13 @@
 package arbiter
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
+
+	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
 
 // Policy is every rule that an operator can set (contract §7). It reaches the
@@ -26,6 +26,134 @@ type Policy struct {
 	MaxOperationAge time.Duration            `json:"max_operation_age"`
 	MaxStaged       int                      `json:"max_staged_per_target"`       // the lowest rank above it is shed
 	MaxExecuting    int                      `json:"max_executing_per_partition"` // more winners wait; with 16 partitions the seeds' 1,000 in all
+	MaxOpen         int                      `json:"operation_queue_size"`        // operations without a terminal record in one partition; more are refused
+	Preemption      bool                     `json:"preemption,omitempty"`        // after grace a stronger operation may take a preemptible one's place
+	MaxPreemptions  int                      `json:"max_preemptions"`             // of one operation
+	Aging           Aging                    `json:"aging,omitzero"`
+	Paused          Paused                   `json:"paused,omitzero"`
+	RefusePriority  bool                     `json:"refuse_priority,omitempty"` // refuse what is out of range instead of clamping it
+	Submitters      map[string]Range         `json:"submitters,omitempty"`      // priorities by submitter
+	Types           map[string]TypePolicy    `json:"types,omitempty"`           // registered types, and overrides for built-in ones
+}
+
+// Aging lets the effective priority grow with waiting time (contract §3.6). It
+// orders those that wait and never preempts. The zero value is off.
+type Aging struct {
+	Every time.Duration `json:"every"` // waiting time a boost; 0: off
+	Step  int           `json:"step"`  // priority levels a boost
+	Max   int           `json:"max"`   // most levels in all
+}
+
+// Paused names what an operator has stopped: operations that are pending wait,
+// new ones are rejected.
+type Paused struct {
+	Types   []string `json:"types,omitempty"`
+	Targets []string `json:"targets,omitempty"` // a target, or a prefix of targets that ends in *
+}
+
+// Range is a range of priorities; 0 leaves an end open.
+type Range struct {
+	Min op.Priority `json:"min,omitempty"`
+	Max op.Priority `json:"max,omitempty"`
+}
+
+// clamp returns the priority of the range that is nearest to p.
+func (r Range) clamp(p op.Priority) op.Priority {
+	if r.Min > 0 {
+		p = max(p, r.Min)
+	}
+	if r.Max > 0 {
+		p = min(p, r.Max)
+	}
+	return p
+}
+
+// TypePolicy is what an operator says about one operation type. For a built-in
+// type it overrides; any other name is registered by it (contract §4).
+type TypePolicy struct {
+	Schema         json.RawMessage `json:"schema,omitempty"`          // JSON Schema of params; not for built-in types
+	Pool           string          `json:"pool,omitempty"`            // executors that serve it; "" is the default pool
+	Priority       op.Priority     `json:"priority,omitempty"`        // default
+	Range          Range           `json:"range,omitzero"`            // of the priority that may be asked for
+	MaxRetries     *int            `json:"max_retries,omitempty"`     // default
+	OnConflict     op.Conflict     `json:"on_conflict,omitempty"`     // of every operation of the type, whatever it asks for
+	AttemptTimeout time.Duration   `json:"attempt_timeout,omitempty"` // instead of the general one
+}
+
+// Known reports whether operations of this type may be submitted: it is built in
+// or registered.
+func (p *Policy) Known(opType string) bool {
+	if _, ok := builtin[opType]; ok {
+		return true
+	}
+	_, ok := p.Types[opType]
+	return ok
+}
+
+var builtin = op.BuiltinTypes()
+
+// OpTypes returns the registry for decoding: the built-in types and the
+// registered ones with their defaults. The map is the caller's.
+func (p *Policy) OpTypes() op.Types {
+	all := op.BuiltinTypes()
+	for _, name := range slices.Sorted(maps.Keys(p.Types)) {
+		t := p.Types[name]
+		info, ok := all[name]
+		if !ok {
+			info = op.TypeInfo{Name: name, Priority: op.Normal, MaxRetries: p.MaxRetries}
+		}
+		info.Pool, info.Schema = t.Pool, t.Schema
+		if t.Priority > 0 {
+			info.Priority = t.Priority
+		}
+		if t.MaxRetries != nil {
+			info.MaxRetries = *t.MaxRetries
+		}
+		all[name] = info
+	}
+	return all
+}
+
+// Allowed returns the priority that an operation of this type and submitter has
+// when it asks for p: the nearest one in both ranges, the submitter's counting
+// more where they do not meet.
+func (p *Policy) Allowed(opType, submitter string, asked op.Priority) op.Priority {
+	allowed := p.Types[opType].Range.clamp(asked)
+	if r, ok := p.Submitters[submitter]; ok {
+		allowed = r.clamp(allowed)
+	}
+	return allowed
+}
+
+// Stops reports whether operations of this type on this target are paused.
+func (p *Policy) Stops(opType, target string) bool {
+	for _, t := range p.Paused.Types {
+		if t == opType {
+			return true
+		}
+	}
+	for _, t := range p.Paused.Targets {
+		if prefix, ok := strings.CutSuffix(t, "*"); ok && strings.HasPrefix(target, prefix) || t == target {
+			return true
+		}
+	}
+	return false
+}
+
+// onConflict is what becomes of o when it loses: what the operator chose for its
+// type, else what it asked for.
+func (p *Policy) onConflict(o *op.Operation) op.Conflict {
+	if c := p.Types[o.Type].OnConflict; c != "" {
+		return c
+	}
+	return o.OnConflict
+}
+
+func (p *Policy) attemptTimeout(opType string) time.Duration {
+	if t := p.Types[opType].AttemptTimeout; t > 0 {
+		return t
+	}
+	return p.AttemptTimeout
 }
 
 // DefaultPolicy returns the seeds' defaults (contract §7).
@@ -40,116 +168,7 @@ func DefaultPolicy() Policy {
 		MaxOperationAge: 24 * time.Hour,
 		MaxStaged:       2000,
 		MaxExecuting:    64,
+		MaxOpen:         10_000,
+		MaxPreemptions:  3,
 	}
-}
-
-// policyJSON is a policy as operators write it: the seeds' names, durations as
-// strings.
-type policyJSON struct {
-	StagingWindow   *duration           `json:"staging_window,omitempty"`
-	CheckInterval   *duration           `json:"conflict_check_interval,omitempty"` // the seeds' name for staging_window
-	WindowByType    map[string]duration `json:"window_by_type,omitempty"`
-	WindowByPrefix  map[string]duration `json:"window_by_prefix,omitempty"`
-	GracePeriod     *duration           `json:"grace_period,omitempty"`
-	AttemptTimeout  *duration           `json:"attempt_timeout,omitempty"`
-	MaxRetries      *int                `json:"default_max_retries,omitempty"`
-	RetryBase       *duration           `json:"retry_base_delay,omitempty"`
-	RetryMax        *duration           `json:"retry_max_delay,omitempty"`
-	MaxOperationAge *duration           `json:"max_operation_age,omitempty"`
-	MaxStaged       *int                `json:"max_staged_per_target,omitempty"`
-	MaxExecuting    *int                `json:"max_executing_per_partition,omitempty"`
-}
-
-type duration time.Duration
-
-// UnmarshalJSON reads a Go duration string such as "10ms".
-func (d *duration) UnmarshalJSON(b []byte) error {
-	var s string
-	if err := json.Unmarshal(b, &s); err != nil {
-		return fmt.Errorf("a duration is a string such as %q, not %.40s", "10ms", b)
-	}
-	v, err := time.ParseDuration(s)
-	if err != nil || v < 0 {
-		return fmt.Errorf("%.40q is not a duration such as %q", s, "10ms")
-	}
-	*d = duration(v)
-	return nil
-}
-
-// ParsePolicy reads a policy as operators write it and fills the defaults. A
-// field that is not known and a value outside its range are refused, because a
-// rule that is silently ignored is worse than none.
-func ParsePolicy(data []byte, revision uint64) (Policy, error) {
-	p := DefaultPolicy()
-	p.Revision = revision
-	if len(data) == 0 {
-		return p, nil
-	}
-	if len(data) > MaxPolicyBytes {
-		return p, fmt.Errorf("arbiter: policy: %d bytes, at most %d are allowed", len(data), MaxPolicyBytes)
-	}
-	var in policyJSON
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&in); err != nil {
-		return p, fmt.Errorf("arbiter: policy: %w", err)
-	}
-	set := func(to *time.Duration, from *duration) {
-		if from != nil {
-			*to = time.Duration(*from)
-		}
-	}
-	set(&p.StagingWindow, in.CheckInterval)
-	set(&p.StagingWindow, in.StagingWindow)
-	set(&p.GracePeriod, in.GracePeriod)
-	set(&p.AttemptTimeout, in.AttemptTimeout)
-	set(&p.RetryBase, in.RetryBase)
-	set(&p.RetryMax, in.RetryMax)
-	set(&p.MaxOperationAge, in.MaxOperationAge)
-	p.WindowByType, p.WindowByPrefix = plain(in.WindowByType), plain(in.WindowByPrefix)
-	if in.MaxRetries != nil {
-		p.MaxRetries = *in.MaxRetries
-	}
-	if in.MaxStaged != nil {
-		p.MaxStaged = *in.MaxStaged
-	}
-	if in.MaxExecuting != nil {
-		p.MaxExecuting = *in.MaxExecuting
-	}
-	return p, p.check()
-}
-
-func plain(in map[string]duration) map[string]time.Duration {
-	if len(in) == 0 {
-		return nil
-	}
-	out := make(map[string]time.Duration, len(in))
-	for _, k := range slices.Sorted(maps.Keys(in)) {
-		out[k] = time.Duration(in[k])
-	}
-	return out
-}
-
-// MaxPolicyBytes bounds a policy, which is part of a journal step.
-const MaxPolicyBytes = 64 << 10
-
-// MaxStagedLimit keeps the decision about one staging area within one message.
-const MaxStagedLimit = 2000
-
-func (p *Policy) check() error {
-	switch {
-	case p.MaxStaged < 1 || p.MaxStaged > MaxStagedLimit:
-		return fmt.Errorf("arbiter: policy: max_staged_per_target must lie in 1..%d", MaxStagedLimit)
-	case p.MaxExecuting < 1:
-		return errors.New("arbiter: policy: max_executing_per_partition must be at least 1")
-	case p.AttemptTimeout < 100*time.Millisecond:
-		return errors.New("arbiter: policy: attempt_timeout must be at least 100ms")
-	case p.MaxRetries < 0 || p.MaxRetries > 1000:
-		return errors.New("arbiter: policy: default_max_retries must lie in 0..1000")
-	case p.RetryBase <= 0 || p.RetryMax < p.RetryBase:
-		return errors.New("arbiter: policy: retry_base_delay must be positive and retry_max_delay not below it")
-	case p.MaxOperationAge <= 0:
-		return errors.New("arbiter: policy: max_operation_age must be positive")
-	}
-	return nil
 }

@@ -34,6 +34,7 @@ type Input struct {
 	Invalid *Invalid `json:"invalid,omitempty"`
 	Cancel  *Cancel  `json:"cancel,omitempty"`
 	Result  *Result  `json:"result,omitempty"`
+	Beat    *Beat    `json:"beat,omitempty"`
 	Kin     *Kin     `json:"kin,omitempty"`
 	Policy  *Policy  `json:"policy,omitempty"`
 }
@@ -59,11 +60,27 @@ type Invalid struct {
 	Error  *op.Error `json:"error"`
 }
 
-// Cancel asks to cancel a pending operation.
+// Cancel asks for the end of open operations. Exactly one of OpID, All,
+// Submitter and Ancestor says of which: one operation of the target, all of the
+// target, all of one submitter in this partition, or the pending descendants of
+// an operation that another partition has cancelled.
 type Cancel struct {
 	op.Place
-	Target string `json:"target_entity_id"`
-	OpID   string `json:"op_id"`
+	Target    string `json:"target_entity_id,omitempty"`
+	OpID      string `json:"op_id,omitempty"`
+	All       bool   `json:"all,omitempty"`
+	Submitter string `json:"submitter,omitempty"`
+	Ancestor  string `json:"ancestor,omitempty"`
+	// Alone spares the pending descendants (cascade: false).
+	Alone bool `json:"alone,omitempty"`
+}
+
+// Beat is the heartbeat of an attempt.
+type Beat struct {
+	OpID     string `json:"op_id"`
+	Target   string `json:"target_entity_id"`
+	Attempt  int    `json:"attempt"`
+	Executor string `json:"executor"`
 }
 
 // Result is what an executor reported about an attempt.
@@ -88,113 +105,4 @@ type Kin struct {
 	Parent   string      `json:"parent_op_id,omitempty"`
 
 	foreign bool // of another partition: an ancestor, not a submission seen here
-}
-
-// Effect is one consequence of a step: exactly one field is set.
-type Effect struct {
-	Accepted  *Accepted    `json:"accepted,omitempty"`
-	Repeated  *Repeated    `json:"repeated,omitempty"`
-	Decision  *op.Decision `json:"decision,omitempty"`
-	Granted   *Granted     `json:"granted,omitempty"`
-	Succeeded *Succeeded   `json:"succeeded,omitempty"`
-	Failed    *Failed      `json:"failed,omitempty"`
-	Retry     *Retry       `json:"retry,omitempty"`
-	Lapsed    *Lapsed      `json:"lapsed,omitempty"`
-	Rejected  *Rejected    `json:"rejected,omitempty"`
-	Cancelled *Cancelled   `json:"cancelled,omitempty"`
-	Refused   *Refused     `json:"refused,omitempty"`
-}
-
-// Accepted: the operation is PENDING and staged.
-type Accepted struct {
-	OpID string `json:"op_id"`
-}
-
-// Repeated: an operation of this id was submitted before; this submission is
-// the same one and changes nothing.
-type Repeated struct {
-	OpID string `json:"op_id"`
-	op.Place
-}
-
-// Granted: the winner is promoted and one attempt may run (PENDING → EXECUTING).
-type Granted struct {
-	OpID      string      `json:"op_id"`
-	Target    string      `json:"target_entity_id"`
-	Attempt   int         `json:"attempt"`
-	Effective op.Priority `json:"effective_priority"`
-	Decision  string      `json:"decision_id"`
-	LeaseEnds time.Time   `json:"lease_ends"`
-}
-
-// Succeeded: the current attempt's change is applied (EXECUTING → SUCCEEDED).
-// The change itself stands in the Result input of the same step.
-type Succeeded struct {
-	OpID     string        `json:"op_id"`
-	Target   string        `json:"target_entity_id"`
-	Attempt  int           `json:"attempt"`
-	Input    int           `json:"input"` // index of the Result among the step's inputs
-	Duration time.Duration `json:"duration"`
-}
-
-// Failed: the current attempt failed (EXECUTING → FAILED). A Retry or a
-// Rejected follows in the same step.
-type Failed struct {
-	OpID     string        `json:"op_id"`
-	Target   string        `json:"target_entity_id"`
-	Attempt  int           `json:"attempt"`
-	Failure  *op.Failure   `json:"failure"`
-	Duration time.Duration `json:"duration"`
-}
-
-// Retry: the operation comes back to arbitration at Due (FAILED → PENDING, or
-// PENDING → PENDING for a loser with on_conflict retry).
-type Retry struct {
-	OpID       string        `json:"op_id"`
-	Target     string        `json:"target_entity_id"`
-	RetryCount int           `json:"retry_count"`
-	Delay      time.Duration `json:"delay"`
-	Due        time.Time     `json:"due"`
-	Reason     op.Reason     `json:"reason,omitempty"` // of a loser; empty after a failure
-	Winner     string        `json:"winner,omitempty"`
-	Decision   string        `json:"decision_id,omitempty"`
-}
-
-// Lapsed: the attempt's lease ran out; its executor is fenced off and the
-// operation is staged again (EXECUTING → PENDING). It loses no retry.
-type Lapsed struct {
-	OpID       string `json:"op_id"`
-	Target     string `json:"target_entity_id"`
-	Attempt    int    `json:"attempt"`
-	RetryCount int    `json:"retry_count"`
-}
-
-// Rejected is a terminal record.
-type Rejected struct {
-	OpID           string      `json:"op_id"`
-	Target         string      `json:"target_entity_id"`
-	From           op.Status   `json:"from"`
-	Reason         op.Reason   `json:"reason"`
-	Winner         string      `json:"winner,omitempty"`
-	Decision       string      `json:"decision_id,omitempty"`
-	Failure        *op.Failure `json:"failure,omitempty"` // the last real error
-	CurrentVersion *uint64     `json:"current_version,omitempty"`
-}
-
-// Cancelled is a terminal record.
-type Cancelled struct {
-	OpID   string    `json:"op_id"`
-	Target string    `json:"target_entity_id"`
-	Reason op.Reason `json:"reason"`
-}
-
-// Refused: a result that was not the current attempt's, or a cancel that came
-// too late. Nothing changed; it is recorded so that a zombie can be seen.
-type Refused struct {
-	OpID     string `json:"op_id"`
-	Target   string `json:"target_entity_id"`
-	Attempt  int    `json:"attempt"`
-	Executor string `json:"executor,omitempty"`
-	Input    int    `json:"input"` // index of the Result or Cancel among the step's inputs
-	Why      string `json:"why"`
 }

@@ -35,6 +35,9 @@ func AppendOperation(dst []byte, o *Operation) ([]byte, error) {
 	if o.Parent != "" {
 		dst = AppendString(append(dst, `,"parent_op_id":`...), o.Parent)
 	}
+	if o.RetryOf != "" {
+		dst = AppendString(append(dst, `,"retry_of":`...), o.RetryOf)
+	}
 	if o.Source != "" {
 		dst = AppendString(append(dst, `,"source_entity_id":`...), o.Source)
 	}

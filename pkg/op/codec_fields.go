@@ -16,6 +16,7 @@ const (
 	fieldParams      = "params"
 	fieldPriority    = "priority"
 	fieldParent      = "parent_op_id"
+	fieldRetryOf     = "retry_of"
 	fieldSource      = "source_entity_id"
 	fieldMaxRetries  = "max_retries"
 	fieldOnConflict  = "on_conflict"
@@ -30,8 +31,8 @@ const (
 // fields lists them in the order of [Operation]; the index is the bit under
 // which the decoder remembers what it has seen.
 var fields = []string{
-	fieldSchema, fieldID, fieldType, fieldTarget, fieldParams, fieldPriority, fieldParent, fieldSource, fieldMaxRetries,
-	fieldOnConflict, fieldPreemptible, fieldDeadline, fieldExpected, fieldCreatedAt, fieldSubmitter, fieldLabels,
+	fieldSchema, fieldID, fieldType, fieldTarget, fieldParams, fieldPriority, fieldParent, fieldRetryOf, fieldSource,
+	fieldMaxRetries, fieldOnConflict, fieldPreemptible, fieldDeadline, fieldExpected, fieldCreatedAt, fieldSubmitter, fieldLabels,
 }
 
 // operation reads one operation; the scanner stands on its brace.
@@ -122,6 +123,8 @@ func (d *decoder) field(k []byte, o *Operation, info *TypeInfo) (err *Error) {
 		o.Priority, err = d.priority()
 	case fieldParent:
 		o.Parent, err = d.token(fieldParent)
+	case fieldRetryOf:
+		o.RetryOf, err = d.token(fieldRetryOf)
 	case fieldSource:
 		o.Source, err = d.token(fieldSource)
 	case fieldMaxRetries:

@@ -21,6 +21,8 @@ const (
 	VerdictRejected Verdict = "rejected"
 	VerdictQueued   Verdict = "queued"
 	VerdictRetry    Verdict = "retry"
+	// VerdictCoalesced: identical to the winner, whose outcome it shares.
+	VerdictCoalesced Verdict = "coalesced"
 )
 
 // Place is the position of an operation in the log: the sequence of its intake
@@ -54,6 +56,11 @@ type Contender struct {
 	OpID      string   `json:"op_id"`
 	Priority  Priority `json:"priority"`
 	Effective Priority `json:"effective_priority"`
+	// Asked is the priority that the submitter asked for, where the policy
+	// allowed less or demanded more.
+	Asked Priority `json:"asked_priority,omitempty"`
+	// Boost is what waiting has added to the effective priority (aging).
+	Boost int `json:"boost,omitempty"`
 	Place
 	Inheritance
 	Verdict Verdict `json:"verdict"`

@@ -16,6 +16,8 @@ type Error struct {
 	Field   string `json:"field,omitempty"`
 	Message string `json:"message"`
 	Hint    string `json:"hint,omitempty"`
+	// RetryAfterMS is when it is worth trying again, in milliseconds.
+	RetryAfterMS int64 `json:"retry_after_ms,omitempty"`
 }
 
 // Error returns code and message.
@@ -43,6 +45,10 @@ const (
 	CodeNotFound      = "OPS-1018"
 	CodeUnavailable   = "OPS-1019"
 	CodeBadSubject    = "OPS-1020"
+	CodeOverloaded    = "OPS-1021"
+	CodePaused        = "OPS-1022"
+	CodeNotAllowed    = "OPS-1023"
+	CodeBadPolicy     = "OPS-1024"
 )
 
 // ErrorInfo documents one error code.
@@ -73,6 +79,10 @@ var catalogue = []ErrorInfo{
 	{CodeNotFound, "There is no such operation or entity.", "Status records age out; the journal keeps everything: `hierarchy export journal`."},
 	{CodeUnavailable, "The log could not be reached, so nothing is known about the outcome.", "Send the same op_id again: it is the same submission."},
 	{CodeBadSubject, "The subject is not one that Hierarchy knows.", "Submit to ops.submit.<target>."},
+	{CodeOverloaded, "There is no room for another operation: the log, the partition or the target has as many as it may hold. Nothing was stored.", "Send the same op_id again after retry_after_ms."},
+	{CodePaused, "The target or the operation type is paused by an operator.", "`hierarchy config get` shows what is paused."},
+	{CodeNotAllowed, "The policy does not allow this to this submitter or this type.", "`hierarchy config get` shows the ranges; the message names the one in force."},
+	{CodeBadPolicy, "The policy is not valid, so the one in force stays.", "The message names the field; `hierarchy schema policy` describes all of them."},
 }
 
 // Errors returns the catalogue in the order of the codes. The slice is the

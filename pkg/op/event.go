@@ -81,6 +81,10 @@ type Event struct {
 	Epoch       uint64         `json:"epoch,omitempty"`     // system events
 	Detail      *Error         `json:"detail,omitempty"`    // system.invalid_submission
 	Submitter   string         `json:"submitter,omitempty"`
+	RetryOf     string         `json:"retry_of,omitempty"`
+	Preemptions int            `json:"preemptions,omitempty"`
+	// RetryAfterMS: when it is worth submitting again (overloaded, staging_full).
+	RetryAfterMS int64 `json:"retry_after_ms,omitempty"`
 }
 
 // ContenderRef names a contender in an operation.conflict event.

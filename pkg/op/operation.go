@@ -30,6 +30,13 @@ const (
 	OnConflictRetry  Conflict = "retry"  // leaves and comes back after backoff, counted as a retry
 )
 
+// The policies that an operator may choose by type instead (ADR 0008). They are
+// not for submitters to ask for.
+const (
+	OnConflictSupersede Conflict = "supersede" // queued; a newer one of the same submitter and type replaces it
+	OnConflictCoalesce  Conflict = "coalesce"  // queued; one identical to the winner shares its outcome
+)
+
 // Operation is one request to change one target (contract §2).
 type Operation struct {
 	ID              string            `json:"op_id"`
@@ -38,6 +45,7 @@ type Operation struct {
 	Params          json.RawMessage   `json:"params,omitempty"`
 	Priority        Priority          `json:"priority"`
 	Parent          string            `json:"parent_op_id,omitempty"`
+	RetryOf         string            `json:"retry_of,omitempty"` // data: the exhausted operation that this one tries again
 	Source          string            `json:"source_entity_id,omitempty"`
 	MaxRetries      *int              `json:"max_retries,omitempty"`
 	OnConflict      Conflict          `json:"on_conflict,omitempty"`

@@ -20,6 +20,8 @@ const (
 	UnknownType         Reason = "unknown_type"
 	StaleVersion        Reason = "stale_version"
 	Paused              Reason = "paused"
+	Superseded          Reason = "superseded"
+	Coalesced           Reason = "coalesced"
 )
 
 // ReasonInfo documents one reason.
@@ -45,6 +47,8 @@ var reasons = []ReasonInfo{
 	{UnknownType, "OPS-2012", "No operation type of that name is registered."},
 	{StaleVersion, "OPS-2013", "The operation named an expected_version that was not the entity's version when it was executed. The record names the current version."},
 	{Paused, "OPS-2014", "The target or the operation type is paused by an operator."},
+	{Superseded, "OPS-2015", "The same submitter sent a newer operation of this type for the same target while this one was pending, and the operator chose that the newest replaces the older ones. The record names the newer one."},
+	{Coalesced, "OPS-2016", "An identical operation won while this one was staged, and the operator chose that identical operations become one. The record names the winner, whose outcome is this one's, too; nothing was done twice."},
 }
 
 // Reasons returns the closed list in the order of its codes. The slice is the

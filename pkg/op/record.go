@@ -14,6 +14,7 @@ type Record struct {
 	Reason      Reason     `json:"reason,omitempty"`
 	Code        string     `json:"code,omitempty"` // of the reason
 	Priority    Priority   `json:"priority"`
+	Asked       Priority   `json:"asked_priority,omitempty"` // where the policy did not allow it
 	Effective   Priority   `json:"effective_priority,omitempty"`
 	Parent      string     `json:"parent_op_id,omitempty"`
 	Winner      string     `json:"winner,omitempty"`      // who won when this one lost
@@ -22,19 +23,25 @@ type Record struct {
 	Attempt     int        `json:"attempt,omitempty"`
 	RetryCount  int        `json:"retry_count"`
 	MaxRetries  int        `json:"max_retries"`
+	Preemptions int        `json:"preemptions,omitempty"`
+	RetryOf     string     `json:"retry_of,omitempty"`
+	CancelAt    *time.Time `json:"cancel_at,omitempty"` // a cancel waits for the end of grace
 	RetryAt     *time.Time `json:"retry_at,omitempty"`
-	Error       *Failure   `json:"error,omitempty"`       // the last real error
-	Version     uint64     `json:"version,omitempty"`     // of the entity after success
-	Revision    uint64     `json:"revision,omitempty"`    // of the entity after success
-	CausedBy    string     `json:"caused_by,omitempty"`   // follow-ups: the operation that caused this one
-	Submitter   string     `json:"submitter,omitempty"`   //
-	Seq         uint64     `json:"seq"`                   // intake sequence
-	Partition   int        `json:"partition"`             //
-	Step        uint64     `json:"step"`                  // the step this record reflects
-	JournalSeq  uint64     `json:"journal_seq,omitempty"` // and its stream sequence
-	AcceptedAt  time.Time  `json:"accepted_at"`           //
-	UpdatedAt   time.Time  `json:"updated_at"`            //
-	ExecutionMS float64    `json:"execution_duration_ms,omitempty"`
+	// RetryAfterMS is when it is worth submitting again, in milliseconds, for
+	// overloaded and staging_full.
+	RetryAfterMS int64     `json:"retry_after_ms,omitempty"`
+	Error        *Failure  `json:"error,omitempty"`       // the last real error
+	Version      uint64    `json:"version,omitempty"`     // of the entity after success
+	Revision     uint64    `json:"revision,omitempty"`    // of the entity after success
+	CausedBy     string    `json:"caused_by,omitempty"`   // follow-ups: the operation that caused this one
+	Submitter    string    `json:"submitter,omitempty"`   //
+	Seq          uint64    `json:"seq"`                   // intake sequence
+	Partition    int       `json:"partition"`             //
+	Step         uint64    `json:"step"`                  // the step this record reflects
+	JournalSeq   uint64    `json:"journal_seq,omitempty"` // and its stream sequence
+	AcceptedAt   time.Time `json:"accepted_at"`           //
+	UpdatedAt    time.Time `json:"updated_at"`            //
+	ExecutionMS  float64   `json:"execution_duration_ms,omitempty"`
 }
 
 // RecordType is the value of "type" in a [Record].

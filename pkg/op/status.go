@@ -21,7 +21,7 @@ const (
 // transitions is the whole life of an operation; nothing else may change a
 // Status, and everything that wants to know asks here.
 var transitions = map[Status][]Status{
-	Pending:   {Executing, Rejected, Cancelled},
+	Pending:   {Executing, Rejected, Cancelled, Succeeded}, // Succeeded: with the identical one that it waited for (ADR 0008)
 	Executing: {Succeeded, Failed, Pending, Cancelled},
 	Failed:    {Pending, Rejected},
 	Succeeded: nil,

@@ -1,5 +1,7 @@
 package op
 
+import "encoding/json"
+
 // The built-in operation types (contract §4).
 const (
 	TypeCreate        = "create_entity"
@@ -22,8 +24,17 @@ const (
 // otherwise.
 const DefaultMaxRetries = 3
 
+// DefaultPool is the pool of executors that serves every type without one of
+// its own.
+const DefaultPool = "default"
+
 // TypeInfo is what the edge knows about an operation type.
 type TypeInfo struct {
+	// Pool of executors that serves it; "" is [DefaultPool].
+	Pool string
+	// Schema of params as a JSON Schema; nil for built-in types, whose params
+	// internal/entity checks.
+	Schema     json.RawMessage
 	Name       string
 	Priority   Priority // default priority
 	MaxRetries int      // default retries

@@ -11,9 +11,9 @@ import (
 )
 
 func TestTheLifeOfAnOperation(t *testing.T) {
-	// The picture of contract §5, arrow by arrow.
+	// The picture of contract §5, arrow by arrow, and the one of ADR 0008.
 	arrows := map[string]bool{
-		"PENDING EXECUTING": true, "PENDING REJECTED": true, "PENDING CANCELLED": true,
+		"PENDING EXECUTING": true, "PENDING REJECTED": true, "PENDING CANCELLED": true, "PENDING SUCCEEDED": true,
 		"EXECUTING SUCCEEDED": true, "EXECUTING FAILED": true, "EXECUTING PENDING": true, "EXECUTING CANCELLED": true,
 		"FAILED PENDING": true, "FAILED REJECTED": true,
 	}
@@ -66,8 +66,8 @@ func TestPriorities(t *testing.T) {
 
 func TestReasonsAreAClosedListWithStableCodes(t *testing.T) {
 	reasons := op.Reasons()
-	if len(reasons) != 14 {
-		t.Errorf("%d reasons, contract §5 has 14", len(reasons))
+	if len(reasons) != 16 {
+		t.Errorf("%d reasons, contract §5 and ADR 0008 have 16", len(reasons))
 	}
 	for i, r := range reasons {
 		if want := fmt.Sprintf("OPS-2%03d", i+1); r.Code != want || r.Reason.Code() != want || len(r.Text) < 40 {

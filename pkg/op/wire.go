@@ -10,6 +10,7 @@ const (
 	WorkType     = "ops.v1.work"
 	ResultType   = "ops.v1.result"
 	AckType      = "ops.v1.result_ack"
+	BeatType     = "ops.v1.heartbeat"
 	AcceptedType = "ops.v1.submit_response"
 )
 
@@ -40,13 +41,26 @@ type Result struct {
 	Failure  *Failure        `json:"failure,omitempty"`
 }
 
-// ResultAck answers a [Result] once it is durable.
+// Beat says that an attempt is being worked on. It goes where results go, and
+// prolongs the attempt's lease by another attempt_timeout from the instant at
+// which the owner records it, never past the operation's deadline (contract §5).
+type Beat struct {
+	Type     string `json:"type"`
+	OpID     string `json:"op_id"`
+	Target   string `json:"target_entity_id"`
+	Attempt  int    `json:"attempt"`
+	Executor string `json:"executor"`
+}
+
+// ResultAck answers a [Result] or a [Beat] once it is durable.
 type ResultAck struct {
 	Type     string `json:"type"`
 	OpID     string `json:"op_id"`
 	Attempt  int    `json:"attempt"`
 	Accepted bool   `json:"accepted"` // false: the attempt was not the current one, nothing changed
 	Why      string `json:"why,omitempty"`
+	// Lease answers a Beat: how long the attempt may go on from now.
+	Lease time.Duration `json:"lease,omitempty"`
 }
 
 // Accepted answers a submission once it is durable in the log.

@@ -40,7 +40,7 @@ func BenchmarkEmitter(b *testing.B) {
 		"event-with-id": func(e *bus.Emitter, n int) {
 			e.Add(bus.EventMsg(bus.EventSubject(op.EventSubmitted, fmt.Sprint(n%1000)), fmt.Sprint("event-id-of-usual-length-", n), body))
 		},
-		"work": func(e *bus.Emitter, n int) { e.Add(bus.WorkMsg("t", 0, fmt.Sprint(n%1000), body)) },
+		"work": func(e *bus.Emitter, n int) { e.Add(bus.WorkMsg(op.DefaultPool, "t", 0, fmt.Sprint(n%1000), body)) },
 	}
 	for _, kind := range []string{"view", "guarded-view", "record", "event", "event-with-id", "work"} {
 		b.Run(kind, func(b *testing.B) {

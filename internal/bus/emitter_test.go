@@ -41,7 +41,7 @@ func TestEmitterPublishesEverything(t *testing.T) {
 			e.Add(bus.EventMsg(bus.EventSubject(op.EventEntityModified, id), fmt.Sprintf("%d.%d", round, i), nil))
 		}
 		e.Add(bus.RecordMsg("o1", fmt.Append(nil, round)))
-		e.Add(bus.WorkMsg("t", 1, "a", nil))
+		e.Add(bus.WorkMsg(op.DefaultPool, "t", 1, "a", nil))
 		e.Add(bus.MarkMsg(1, uint64(round)))
 		must(t, e.Flush(within(t, 20*time.Second)))
 		for _, i := range []int{0, 1500, 2999} {

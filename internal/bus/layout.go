@@ -22,10 +22,10 @@ const (
 	bucketLeases    = "OPS_LEASES"
 	bucketMarks     = "OPS_MARKS"
 	bucketSnapshots = "OPS_SNAPSHOTS"
-
-	// WorkConsumer is the durable consumer that executors share.
-	WorkConsumer = "executor"
 )
+
+// WorkConsumer is the durable consumer that the executors of a pool share.
+func WorkConsumer(pool string) string { return "executor-" + pool }
 
 // Metadata keys on every object.
 const (
@@ -169,7 +169,7 @@ func (l Layout) work() jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:        StreamWork,
 		Description: "Granted attempts waiting for an executor. A hint: the journal grants.",
-		Subjects:    []string{"ops.work.*.*.*"},
+		Subjects:    []string{"ops.work.*.*.*.*"},
 		Retention:   jetstream.WorkQueuePolicy,
 	}
 }
@@ -223,14 +223,14 @@ func (l Layout) snapshots() jetstream.StreamConfig {
 	}
 }
 
-// workConsumer is the durable that executors share. The attempt's lease, not
-// AckWait, decides when an attempt is lost: AckWait only brings back work that
-// no executor ever started.
-func (l Layout) workConsumer() jetstream.ConsumerConfig {
+// workConsumer is the durable that the executors of a pool share. The attempt's
+// lease, not AckWait, decides when an attempt is lost: AckWait only brings back
+// work that no executor ever started.
+func (l Layout) workConsumer(pool string) jetstream.ConsumerConfig {
 	return jetstream.ConsumerConfig{
-		Durable:       WorkConsumer,
-		Description:   "Shared by all executors.",
-		FilterSubject: "ops.work.>",
+		Durable:       WorkConsumer(pool),
+		Description:   "Shared by all executors of the pool " + pool + ".",
+		FilterSubject: "ops.work." + pool + ".>",
 		AckPolicy:     jetstream.AckExplicitPolicy,
 		DeliverPolicy: jetstream.DeliverAllPolicy,
 		AckWait:       60 * time.Second,

@@ -10,6 +10,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
 
 // The actions of a [Change].
@@ -78,7 +80,7 @@ func setup(ctx context.Context, nc *nats.Conn, want Layout, do bool) ([]Change, 
 			drift = append(drift, c)
 		}
 	}
-	c, f, err := planConsumer(ctx, js, want.workConsumer())
+	c, f, err := planConsumer(ctx, js, want.workConsumer(op.DefaultPool))
 	if err != nil {
 		return nil, fmt.Errorf("bus: setup: %s: %w", c.Object, err)
 	}

@@ -89,7 +89,7 @@ func TestSetupRefusesDrift(t *testing.T) {
 		}, "ops.work.>"},
 		"retention": {func(t *testing.T, b *bus.Bus, _ *bus.Layout) {
 			must(t, b.JetStream().DeleteStream(t.Context(), bus.StreamWork))
-			_, err := b.JetStream().CreateStream(t.Context(), jetstream.StreamConfig{Name: bus.StreamWork, Subjects: []string{"ops.work.*.*.*"}})
+			_, err := b.JetStream().CreateStream(t.Context(), jetstream.StreamConfig{Name: bus.StreamWork, Subjects: []string{"ops.work.*.*.*.*"}})
 			must(t, err)
 		}, "retention"},
 	}

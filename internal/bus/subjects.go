@@ -49,9 +49,9 @@ func FollowSubject(target string) string { return "ops.follow." + target }
 // JournalSubject is the journal of one partition.
 func JournalSubject(partition int) string { return "ops.journal." + strconv.Itoa(partition) }
 
-// WorkSubject is where a granted attempt waits for an executor.
-func WorkSubject(opType string, partition int, target string) string {
-	return "ops.work." + opType + "." + strconv.Itoa(partition) + "." + target
+// WorkSubject is where a granted attempt waits for an executor of a pool.
+func WorkSubject(pool, opType string, partition int, target string) string {
+	return "ops.work." + pool + "." + opType + "." + strconv.Itoa(partition) + "." + target
 }
 
 // ResultSubject is where executors report to the owner of a partition.
@@ -120,14 +120,14 @@ func ParseEvent(subject string) (name op.EventName, target string, err error) {
 }
 
 // ParseWork reads the subject of a granted attempt.
-func ParseWork(subject string) (opType string, partition int, target string, err error) {
+func ParseWork(subject string) (pool, opType string, partition int, target string, err error) {
 	t := strings.Split(subject, ".")
-	if len(t) == 5 && t[0] == "ops" && t[1] == "work" && op.Token(t[2]) && op.Token(t[4]) {
-		if partition, err = parsePartition(t[3]); err == nil {
-			return t[2], partition, t[4], nil
+	if len(t) == 6 && t[0] == "ops" && t[1] == "work" && op.Token(t[2]) && op.Token(t[3]) && op.Token(t[5]) {
+		if partition, err = parsePartition(t[4]); err == nil {
+			return t[2], t[3], partition, t[5], nil
 		}
 	}
-	return "", 0, "", badSubject(subject, "ops.work.<type>.<partition>.<target>")
+	return "", "", 0, "", badSubject(subject, "ops.work.<pool>.<type>.<partition>.<target>")
 }
 
 // parsePartition accepts exactly what strconv.Itoa writes, so that a partition

@@ -16,9 +16,9 @@ func TestSubjectsRoundTrip(t *testing.T) {
 			t.Errorf("%s: %s, %s, %v", name, n, target, err)
 		}
 	}
-	typ, p, target, err := bus.ParseWork(bus.WorkSubject("modify_field", 12, "door"))
-	if err != nil || typ != "modify_field" || p != 12 || target != "door" {
-		t.Errorf("work: %s %d %s %v", typ, p, target, err)
+	pool, typ, p, target, err := bus.ParseWork(bus.WorkSubject("gpu", "modify_field", 12, "door"))
+	if err != nil || pool != "gpu" || typ != "modify_field" || p != 12 || target != "door" {
+		t.Errorf("work: %s %s %d %s %v", pool, typ, p, target, err)
 	}
 	if p, err := bus.ParseJournal(bus.JournalSubject(7)); err != nil || p != 7 {
 		t.Errorf("journal: %d, %v", p, err)
@@ -115,13 +115,13 @@ func FuzzParseEvent(f *testing.F) {
 }
 
 func FuzzParseWork(f *testing.F) {
-	for _, s := range []string{"ops.work.modify_field.3.a", "ops.work.*.3.a", "ops.work.x.+3.a", "ops.work.x.3.", "ops.work.x.y.3.a"} {
+	for _, s := range []string{"ops.work.default.modify_field.3.a", "ops.work.*.x.3.a", "ops.work.p.x.+3.a", "ops.work.p.x.3.", "ops.work.x.3.a"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		typ, p, target, err := bus.ParseWork(s)
-		if err == nil && bus.WorkSubject(typ, p, target) != s {
-			t.Fatalf("%q reads as %q, %d, %q", s, typ, p, target)
+		pool, typ, p, target, err := bus.ParseWork(s)
+		if err == nil && bus.WorkSubject(pool, typ, p, target) != s {
+			t.Fatalf("%q reads as %q, %q, %d, %q", s, pool, typ, p, target)
 		}
 	})
 }

@@ -43,9 +43,9 @@ func EventMsg(subject, id string, v []byte) *nats.Msg {
 	return m
 }
 
-// WorkMsg offers a granted attempt to the executors.
-func WorkMsg(opType string, partition int, target string, v []byte) *nats.Msg {
-	return &nats.Msg{Subject: WorkSubject(opType, partition, target), Data: v}
+// WorkMsg offers a granted attempt to the executors of a pool.
+func WorkMsg(pool, opType string, partition int, target string, v []byte) *nats.Msg {
+	return &nats.Msg{Subject: WorkSubject(pool, opType, partition, target), Data: v}
 }
 
 // value reads a key of a bucket from the leader.

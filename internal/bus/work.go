@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
 
 // WorkItem is one granted attempt, to be started by one executor. Exactly one
@@ -44,14 +46,19 @@ func (f *WorkFeed) Err() error {
 	return f.err
 }
 
-// Work takes part in the executors' shared queue with at most maxInFlight items
-// that are neither acknowledged nor given back. A few more may wait inside the
-// client: fewer than maxInFlight, so that work spreads over executors.
-func (b *Bus) Work(ctx context.Context, maxInFlight int) (*WorkFeed, error) {
+// Work takes part in the queue that the executors of a pool share, with at most
+// maxInFlight items that are neither acknowledged nor given back. A few more may
+// wait inside the client: fewer than maxInFlight, so that work spreads over
+// executors. The first executor of a pool makes its consumer; what was granted to
+// the pool before waits in the stream.
+func (b *Bus) Work(ctx context.Context, pool string, maxInFlight int) (*WorkFeed, error) {
+	if !op.Token(pool) {
+		return nil, fmt.Errorf("bus: work: pool %.80q is not a token", pool)
+	}
 	if maxInFlight < 1 {
 		return nil, fmt.Errorf("bus: work: at most %d in flight is no work at all", maxInFlight)
 	}
-	cons, err := b.js.Consumer(ctx, StreamWork, WorkConsumer)
+	cons, err := b.workConsumer(ctx, pool)
 	if err != nil {
 		return nil, notSetUp("work", err)
 	}
@@ -68,6 +75,20 @@ func (b *Bus) Work(ctx context.Context, maxInFlight int) (*WorkFeed, error) {
 		close(f.c)
 	}()
 	return f, nil
+}
+
+// workConsumer finds a pool's consumer or makes it. One that is there stays as it
+// is: to change it is for [Setup] or an operator.
+func (b *Bus) workConsumer(ctx context.Context, pool string) (jetstream.Consumer, error) {
+	cons, err := b.js.Consumer(ctx, StreamWork, WorkConsumer(pool))
+	if !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return cons, err
+	}
+	cons, err = b.js.CreateConsumer(ctx, StreamWork, b.layout.workConsumer(pool))
+	if errors.Is(err, jetstream.ErrConsumerExists) { // another executor of the pool was faster, and has other defaults
+		return b.js.Consumer(ctx, StreamWork, WorkConsumer(pool))
+	}
+	return cons, err
 }
 
 // work pulls until ctx ends, beginning again when the pull is lost: with the

@@ -8,6 +8,7 @@ import (
 
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
 	"github.com/hierarchy-bus/hierarchy/internal/natstest"
+	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
 
 func offer(t *testing.T, b *bus.Bus, n int) {
@@ -15,7 +16,7 @@ func offer(t *testing.T, b *bus.Bus, n int) {
 	e := b.NewEmitter()
 	defer e.Close()
 	for i := range n {
-		e.Add(bus.WorkMsg("t", i%4, fmt.Sprint("a", i), fmt.Append(nil, i)))
+		e.Add(bus.WorkMsg(op.DefaultPool, "t", i%4, fmt.Sprint("a", i), fmt.Append(nil, i)))
 	}
 	must(t, e.Flush(within(t, 10*time.Second)))
 }
@@ -34,9 +35,9 @@ func TestWorkIsSharedAndBounded(t *testing.T) {
 	must(t, err)
 	t.Cleanup(nc.Close)
 	ctx, cancel := context.WithCancel(t.Context())
-	one, err := b.Work(ctx, 8)
+	one, err := b.Work(ctx, op.DefaultPool, 8)
 	must(t, err)
-	two, err := open(t, nc).Work(t.Context(), 8)
+	two, err := open(t, nc).Work(t.Context(), op.DefaultPool, 8)
 	must(t, err)
 	seen := map[string]bool{}
 	var held []bus.WorkItem
@@ -81,7 +82,7 @@ func TestWorkIsSharedAndBounded(t *testing.T) {
 	if one.Err() != nil {
 		t.Errorf("after the end of the context: %v", one.Err())
 	}
-	if _, err := b.Work(t.Context(), 0); err == nil {
+	if _, err := b.Work(t.Context(), op.DefaultPool, 0); err == nil {
 		t.Error("work of nothing accepted")
 	}
 }
@@ -91,7 +92,7 @@ func TestWorkIsSharedAndBounded(t *testing.T) {
 func TestWorkComesBack(t *testing.T) {
 	bubble(t, func(t *testing.T, s *natstest.Server, b *bus.Bus) {
 		offer(t, b, 1)
-		f, err := b.Work(t.Context(), 4)
+		f, err := b.Work(t.Context(), op.DefaultPool, 4)
 		must(t, err)
 		w := <-f.C()
 		begin := time.Now()
@@ -123,7 +124,7 @@ func TestWorkFetchedAheadIsGivenBack(t *testing.T) {
 	s, b := single(t, small())
 	offer(t, b, 300)
 	ctx, cancel := context.WithCancel(t.Context())
-	one, err := b.Work(ctx, 200) // fetches 50 ahead
+	one, err := b.Work(ctx, op.DefaultPool, 200) // fetches 50 ahead
 	must(t, err)
 	first := <-one.C()
 	first.Ack()
@@ -134,7 +135,7 @@ func TestWorkFetchedAheadIsGivenBack(t *testing.T) {
 	nc, err := s.Connect()
 	must(t, err)
 	t.Cleanup(nc.Close)
-	two, err := open(t, nc).Work(t.Context(), 200)
+	two, err := open(t, nc).Work(t.Context(), op.DefaultPool, 200)
 	must(t, err)
 	seen := map[string]bool{}
 	patience := time.After(20 * time.Second) // AckWait is a minute
@@ -145,6 +146,50 @@ func TestWorkFetchedAheadIsGivenBack(t *testing.T) {
 			w.Ack()
 		case <-patience:
 			t.Fatalf("%d of 299 items came back in time", len(seen))
+		}
+	}
+}
+
+// TestWorkOfAPool: what is granted to a pool waits for its executors, also before
+// the first of them has ever been there, and for nobody else.
+func TestWorkOfAPool(t *testing.T) {
+	_, b := single(t, small())
+	e := b.NewEmitter()
+	defer e.Close()
+	for i, pool := range []string{"gpu", op.DefaultPool, "gpu"} {
+		e.Add(bus.WorkMsg(pool, "t", i, fmt.Sprint("a", i), nil))
+	}
+	must(t, e.Flush(within(t, 10*time.Second)))
+	rest, err := b.Work(t.Context(), op.DefaultPool, 8)
+	must(t, err)
+	one, err := b.Work(t.Context(), "gpu", 1)
+	must(t, err)
+	two, err := b.Work(t.Context(), "gpu", 1) // the consumer is there by now
+	must(t, err)
+	seen := map[string]bool{}
+	for range 2 {
+		var w bus.WorkItem
+		select {
+		case w = <-one.C():
+		case w = <-two.C():
+		case <-time.After(10 * time.Second):
+			t.Fatal("the pool's work does not come")
+		}
+		seen[w.Subject] = true
+		w.Ack()
+	}
+	if !seen["ops.work.gpu.t.0.a0"] || !seen["ops.work.gpu.t.2.a2"] {
+		t.Errorf("the pool got %v", seen)
+	}
+	w := <-rest.C()
+	if w.Subject != "ops.work.default.t.1.a1" {
+		t.Errorf("the default pool got %s", w.Subject)
+	}
+	w.Ack()
+	eventually(t, 5*time.Second, "an empty queue", func() bool { return workLeft(t, b) == 0 })
+	for _, pool := range []string{"", "a.b", "*"} {
+		if _, err := b.Work(t.Context(), pool, 1); err == nil {
+			t.Errorf("pool %q accepted", pool)
 		}
 	}
 }

@@ -40,7 +40,7 @@ func BenchmarkAttempts(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		out.Add(bus.WorkMsg(w.Operation.Type, w.Partition, w.Operation.Target, body))
+		out.Add(bus.WorkMsg(op.DefaultPool, w.Operation.Type, w.Partition, w.Operation.Target, body))
 	}
 	if err := out.Flush(b.Context()); err != nil {
 		b.Fatal(err)

@@ -128,7 +128,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if len(cfg.Handlers) > 0 {
 		inFlight = inFlightCustom
 	}
-	feed, err := cfg.Bus.Work(ctx, cfg.Concurrency*inFlight)
+	feed, err := cfg.Bus.Work(ctx, op.DefaultPool, cfg.Concurrency*inFlight)
 	if err != nil {
 		return fmt.Errorf("executor: read work: %w", err)
 	}

@@ -220,7 +220,7 @@ func TestGarbageIsDropped(t *testing.T) {
 	bad.Attempt = 0
 	body, _ := op.Marshal(bad)
 	for _, garbage := range []string{"", "{", "[]", `{"type":"ops.v1.event"}`, `{"type":"ops.v1.work","attempt":1}`, string(body)} {
-		offerRaw(t, b, bus.WorkSubject("x", 1, "user-1"), []byte(garbage))
+		offerRaw(t, b, bus.WorkSubject(op.DefaultPool, "x", 1, "user-1"), []byte(garbage))
 	}
 	offer(t, b, work("good"))
 	if r := take(t, got); r.OpID != "good" {

@@ -180,7 +180,7 @@ func offer(t testing.TB, b *bus.Bus, w op.Work) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	offerRaw(t, b, bus.WorkSubject(w.Operation.Type, w.Partition, w.Operation.Target), body)
+	offerRaw(t, b, bus.WorkSubject(op.DefaultPool, w.Operation.Type, w.Partition, w.Operation.Target), body)
 }
 
 func offerRaw(t testing.TB, b *bus.Bus, subject string, body []byte) {

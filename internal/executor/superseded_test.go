@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
+	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
 
 // recorded is what the record says of attempt 2, and whether the attempt runs
@@ -33,7 +34,7 @@ func TestRedelivered(t *testing.T) {
 			w.Attempt = 2
 			offer(t, b, w)
 			ctx, cancel := context.WithCancel(t.Context())
-			feed, err := b.Work(ctx, 1)
+			feed, err := b.Work(ctx, op.DefaultPool, 1)
 			if err != nil {
 				t.Fatal(err)
 			}

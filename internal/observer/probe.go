@@ -122,13 +122,21 @@ func (q *prober) leases(ctx context.Context, p *probe) error {
 
 // work reads how much the executors have before them.
 func (q *prober) work(ctx context.Context) error {
-	c, err := q.b.JetStream().Consumer(ctx, bus.StreamWork, bus.WorkConsumer)
+	s, err := q.b.JetStream().Stream(ctx, bus.StreamWork)
 	if err != nil {
 		return fmt.Errorf("work: %w", err)
 	}
-	info := c.CachedInfo()
-	q.m.WorkPending.Set(float64(info.NumPending))
-	q.m.WorkUnacked.Set(float64(info.NumAckPending))
+	unacked := 0
+	pools := s.ListConsumers(ctx)
+	for c := range pools.Info() {
+		unacked += c.NumAckPending
+	}
+	if err := pools.Err(); err != nil {
+		return fmt.Errorf("work: %w", err)
+	}
+	// What is not in some executor's hands waits, maybe for a pool without one.
+	q.m.WorkPending.Set(max(0, float64(s.CachedInfo().State.Msgs)-float64(unacked)))
+	q.m.WorkUnacked.Set(float64(unacked))
 	return nil
 }
 

@@ -116,7 +116,7 @@ func (w *wire) request(subject string, body []byte) []byte {
 // work fetches the next attempt as any executor does.
 func (w *wire) work() jetstream.Msg {
 	w.t.Helper()
-	c, err := w.js.Consumer(w.t.Context(), "OPS_WORK", "executor")
+	c, err := w.js.Consumer(w.t.Context(), "OPS_WORK", "executor-default")
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -221,7 +221,7 @@ func TestProtocol(t *testing.T) {
 
 	w.alike("the acknowledgement of the stream", w.example("puback", 0), w.request("ops.submit.door-1", w.example("operation", 0)))
 	m = w.work()
-	if m.Subject() != fmt.Sprintf("ops.work.modify_field.%d.door-1", made.Partition) {
+	if m.Subject() != fmt.Sprintf("ops.work.default.modify_field.%d.door-1", made.Partition) {
 		t.Errorf("work came on %s", m.Subject())
 	}
 	w.alike("work", w.example("work", 0), m.Data())

@@ -234,7 +234,7 @@ func TestLimits(t *testing.T) {
 // TestSubjects compares the subjects of the table with those that the programs
 // build. Placeholders become values.
 func TestSubjects(t *testing.T) {
-	fill := strings.NewReplacer("<target>", "door-1", "<type>", "modify_field", "<partition>", "7", "<op>", "paint-1", "<id>", "door-1",
+	fill := strings.NewReplacer("<target>", "door-1", "<pool>", "default", "<type>", "modify_field", "<partition>", "7", "<op>", "paint-1", "<id>", "door-1",
 		"<name>", "operation.rejected", "<address>", "@door-1", "<role>", "executor")
 	var listed []string
 	for _, r := range read(t, "docs/protocol.md").table(t, "## Subjects") {
@@ -247,7 +247,7 @@ func TestSubjects(t *testing.T) {
 		bus.APISubject("submit"), bus.APISubject("cancel"), bus.APISubject("help"), bus.APISubject("status", "paint-1"),
 		bus.APISubject("explain", "paint-1"), bus.APISubject("entity", "@door-1"), bus.APISubject("history", "door-1"),
 		bus.APISubject("lineage", "door-1"), bus.APISubject("stats"), bus.APISubject("health"), "ops.ctl.executor.status",
-		bus.EventSubject(op.EventRejected, "door-1"), bus.WorkSubject("modify_field", 7, "door-1"), bus.ResultSubject(7),
+		bus.EventSubject(op.EventRejected, "door-1"), bus.WorkSubject(op.DefaultPool, "modify_field", 7, "door-1"), bus.ResultSubject(7),
 		bus.JournalSubject(7), bus.EntityMsg("door-1", nil).Subject, bus.RecordMsg("paint-1", nil).Subject, "$KV.OPS_CONFIG.policy",
 	}
 	same(t, "subjects", listed, there)

@@ -41,7 +41,7 @@ func TestALateEffectIsRefused(t *testing.T) {
 	w := newWorld(t, 1)
 	w.policy(`{"staging_window":"0s","attempt_timeout":"200ms"}`)
 	w.resolver("r1")
-	feed, err := w.bus.Work(t.Context(), 8)
+	feed, err := w.bus.Work(t.Context(), op.DefaultPool, 8)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -171,7 +171,11 @@ func (t *teller) granted(ctx context.Context, g *arbiter.Granted) error {
 		return fmt.Errorf("resolver: encode work: %w", err)
 	}
 	t.p.cfg.Metrics.Outputs.WithLabelValues("work").Inc()
-	t.out.heads = append(t.out.heads, bus.WorkMsg(v.Operation.Type, t.p.id, g.Target, body))
+	pool := t.p.machine.Policy().Types[v.Operation.Type].Pool
+	if pool == "" {
+		pool = op.DefaultPool
+	}
+	t.out.heads = append(t.out.heads, bus.WorkMsg(pool, v.Operation.Type, t.p.id, g.Target, body))
 	promoted := &op.Event{
 		Name: op.EventPromoted, OpID: g.OpID, Attempt: g.Attempt, From: op.Pending, Status: op.Executing,
 		Winner: g.OpID, Decision: g.Decision,

@@ -1,16 +1,17 @@
 // Package cluster runs a whole system in this process: an embedded server and
 // every role, joined by connections that pass through no socket. It serves
-// `hierarchy dev`, the demo, stress runs and tests.
+// `hierarchy dev`, the demo, stress runs and tests, those of users included.
 //
-// It is the same code as in separate processes, with the same streams; what it
-// gives up is that the roles can die one by one.
+// It is the same code as in separate processes, with the same streams. A role
+// can be killed and started again: its connection is cut, so that it can neither
+// say goodbye nor finish anything; what a real process would lose besides, its
+// memory, it never sees again either.
 package cluster
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"strconv"
 	"sync"
@@ -20,46 +21,11 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
+	"github.com/hierarchy-bus/hierarchy/internal/daemon"
 	"github.com/hierarchy-bus/hierarchy/internal/metrics"
 	"github.com/hierarchy-bus/hierarchy/internal/natsd"
 	"github.com/hierarchy-bus/hierarchy/internal/observer"
 )
-
-// NoListener as [Options.Port] gives the server no socket.
-const NoListener = natsd.NoListener
-
-// Options say what to start. Only StoreDir is required.
-type Options struct {
-	StoreDir   string // of the server; what is in it already is kept and used
-	Host       string // to listen on; default 127.0.0.1
-	Port       int    // 0: a free one; NoListener: none
-	HTTP       string // address of the observer's pages and metrics; "": none. Port 0: a free one
-	Resolvers  int    // default 1
-	Executors  int    // default 2
-	Layout     *bus.Layout
-	Logger     *slog.Logger // nil drops everything
-	SyncAlways bool         // fsync before every acknowledgement
-	Version    string       // of the program, for the services and metrics
-}
-
-func (o *Options) defaults() {
-	if o.Resolvers <= 0 {
-		o.Resolvers = 1
-	}
-	if o.Executors <= 0 {
-		o.Executors = 2
-	}
-	if o.Version == "" {
-		o.Version = "dev"
-	}
-	if o.Layout == nil {
-		l := bus.DefaultLayout()
-		o.Layout = &l
-	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
-}
 
 // readyTimeout bounds the start of the roles: reading a long journal is part of
 // it.
@@ -70,24 +36,21 @@ type Cluster struct {
 	opts   Options
 	server *natsd.Server
 	bus    *bus.Bus
-	conns  []*nats.Conn
+	nc     *nats.Conn // of bus
+
+	mu    sync.Mutex
+	conns []*nats.Conn // those of callers
 
 	metrics  *metrics.Registry
-	observer *observer.Observer
+	observer atomic.Pointer[observer.Observer]
 	http     string // where the observer listens
+	web      *daemon.Web
 	ready    atomic.Bool
 
-	roles  []*role // in the order in which they are stopped
+	parts  []*part // in the order in which they are stopped
 	failed chan error
 	once   sync.Once
 	err    error // of Stop
-}
-
-// role is one running role.
-type role struct {
-	name   string
-	cancel context.CancelFunc
-	done   chan struct{}
 }
 
 // Start starts everything and returns when every partition is served. The
@@ -118,17 +81,21 @@ func (c *Cluster) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	nc, err := c.connect("setup")
-	if err != nil {
+	if c.nc, err = c.connect("setup"); err != nil {
 		return err
 	}
-	if _, err := bus.Setup(ctx, nc, *c.opts.Layout); err != nil {
+	if _, err := bus.Setup(ctx, c.nc, *c.opts.Layout); err != nil {
 		return err
 	}
-	if c.bus, err = bus.Open(ctx, nc); err != nil {
+	if c.bus, err = bus.Open(ctx, c.nc); err != nil {
 		return err
 	}
-	return c.startRoles(ctx)
+	if c.opts.Policy != nil {
+		if _, err := c.bus.PutPolicy(ctx, c.opts.Policy); err != nil {
+			return fmt.Errorf("cluster: write the policy: %w", err)
+		}
+	}
+	return c.startParts(ctx)
 }
 
 // free tells at once that the port is taken: the server itself would only fail to
@@ -148,52 +115,23 @@ func (c *Cluster) free(ctx context.Context) error {
 	return l.Close()
 }
 
-// connect opens a connection that [Cluster.Stop] closes.
 func (c *Cluster) connect(name string) (*nats.Conn, error) {
-	nc, err := c.server.Connect(nats.Name("hierarchy " + name))
-	if err != nil {
-		return nil, err
-	}
-	c.conns = append(c.conns, nc)
-	return nc, nil
-}
-
-// open gives a role a connection and a bus of its own.
-func (c *Cluster) open(ctx context.Context, name string) (*bus.Bus, error) {
-	nc, err := c.connect(name)
-	if err != nil {
-		return nil, err
-	}
-	return bus.Open(ctx, nc)
-}
-
-// run starts a role. It ends when its context does; ending before that is a
-// failure of the whole cluster.
-func (c *Cluster) run(name string, f func(context.Context) error) {
-	ctx, cancel := context.WithCancel(context.Background())
-	r := &role{name: name, cancel: cancel, done: make(chan struct{})}
-	c.roles = append(c.roles, r)
-	go func() {
-		defer close(r.done)
-		err := f(ctx)
-		if ctx.Err() != nil {
-			return
-		}
-		if err == nil {
-			err = errors.New("ended by itself")
-		}
-		select {
-		case c.failed <- fmt.Errorf("cluster: %s: %w", name, err):
-		default: // the first one is enough
-		}
-	}()
+	return c.server.Connect(nats.Name("hierarchy " + name))
 }
 
 // Bus is a bus on a connection of its own, for the caller's use.
 func (c *Cluster) Bus() *bus.Bus { return c.bus }
 
-// Connect opens a connection through no socket. It is closed by [Cluster.Stop].
-func (c *Cluster) Connect(opts ...nats.Option) (*nats.Conn, error) { return c.server.Connect(opts...) }
+// Connect opens a connection through no socket. [Cluster.Stop] closes it.
+func (c *Cluster) Connect(opts ...nats.Option) (*nats.Conn, error) {
+	nc, err := c.server.Connect(opts...)
+	if err == nil {
+		c.mu.Lock()
+		c.conns = append(c.conns, nc)
+		c.mu.Unlock()
+	}
+	return nc, err
+}
 
 // ClientURL is the address for clients of other processes, empty without a
 // listener.
@@ -204,7 +142,11 @@ func (c *Cluster) HTTPAddr() string { return c.http }
 
 // Roles says how many of each role run, in words.
 func (c *Cluster) Roles() string {
-	return fmt.Sprintf("submitter 1 · resolver %d · executor %d · observer 1", c.opts.Resolvers, c.opts.Executors)
+	executors := 0
+	for _, p := range c.opts.pools() {
+		executors += p.Executors
+	}
+	return fmt.Sprintf("submitter 1 · resolver %d · executor %d · observer 1", c.opts.Resolvers, executors)
 }
 
 // Failed is told when a role ends by itself, at most once.
@@ -222,17 +164,19 @@ func (c *Cluster) Stop(ctx context.Context) error {
 func (c *Cluster) stop(ctx context.Context) error {
 	c.ready.Store(false)
 	var errs []error
-	for _, r := range c.roles {
-		r.cancel()
-		select {
-		case <-r.done:
-		case <-ctx.Done():
-			errs = append(errs, fmt.Errorf("cluster: %s did not end in time: %w", r.name, context.Cause(ctx)))
+	for _, p := range c.parts {
+		if err := p.end(ctx); err != nil {
+			errs = append(errs, err)
 		}
 	}
-	for _, nc := range c.conns {
-		nc.Close()
+	c.web.Close(ctx)
+	c.mu.Lock()
+	for _, nc := range append(c.conns, c.nc) {
+		if nc != nil {
+			nc.Close()
+		}
 	}
+	c.mu.Unlock()
 	if c.server != nil {
 		c.server.Stop()
 	}

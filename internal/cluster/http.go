@@ -13,8 +13,9 @@ import (
 func (c *Cluster) listen(ctx context.Context) error {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", c.metrics.Handler())
-	mux.Handle("GET /health", c.observer.HealthHandler())
-	mux.Handle("GET /stats", c.observer.StatsHandler())
+	// Whichever observer runs now: it may have been restarted.
+	mux.HandleFunc("GET /health", func(w http.ResponseWriter, r *http.Request) { c.observer.Load().HealthHandler().ServeHTTP(w, r) })
+	mux.HandleFunc("GET /stats", func(w http.ResponseWriter, r *http.Request) { c.observer.Load().StatsHandler().ServeHTTP(w, r) })
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		if !c.ready.Load() {
@@ -27,11 +28,6 @@ func (c *Cluster) listen(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cluster: %w", err)
 	}
-	c.http = web.Addr()
-	c.run("http", func(ctx context.Context) error {
-		<-ctx.Done()
-		web.Close(ctx)
-		return nil
-	})
+	c.http, c.web = web.Addr(), web
 	return nil
 }

@@ -1,0 +1,82 @@
+package cluster
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/hierarchy-bus/hierarchy/internal/bus"
+	"github.com/hierarchy-bus/hierarchy/internal/executor"
+	"github.com/hierarchy-bus/hierarchy/internal/natsd"
+	"github.com/hierarchy-bus/hierarchy/pkg/op"
+)
+
+// NoListener as [Options.Port] gives the server no socket.
+const NoListener = natsd.NoListener
+
+// Options say what to start. Only StoreDir is required.
+type Options struct {
+	StoreDir   string // of the server; what is in it already is kept and used
+	Memory     bool   // nothing but the server's own notes is written to StoreDir; it ends with the cluster
+	Host       string // to listen on; default 127.0.0.1
+	Port       int    // 0: a free one; NoListener: none
+	HTTP       string // address of the observer's pages and metrics; "": none. Port 0: a free one
+	Resolvers  int    // default 1
+	Executors  int    // of the default pool; default 2
+	Layout     *bus.Layout
+	Logger     *slog.Logger // nil drops everything
+	SyncAlways bool         // fsync before every acknowledgement
+	Version    string       // of the program, for the services and metrics
+
+	// Policy, as operators write it, is in force before the first role starts.
+	// Nil leaves what is stored.
+	Policy []byte
+	// Handlers serve custom types, by name, in the default pool. Register the
+	// types in the policy.
+	Handlers map[string]executor.Handler
+	// Pools are executors of other pools.
+	Pools []Pool
+
+	Concurrency int           // of one executor; 0: [executor.DefaultConcurrency]
+	Drain       time.Duration // of executors and submitter when they end; 0: theirs
+	LeaseTTL    time.Duration // of a resolver; 0: the resolver's default
+}
+
+// Pool is a pool of executors with handlers of its own.
+type Pool struct {
+	Name      string // a token, not that of the default pool
+	Executors int    // default 1
+	Handlers  map[string]executor.Handler
+}
+
+func (o *Options) defaults() {
+	if o.Resolvers <= 0 {
+		o.Resolvers = 1
+	}
+	if o.Executors <= 0 {
+		o.Executors = 2
+	}
+	if o.Version == "" {
+		o.Version = "dev"
+	}
+	l := bus.DefaultLayout()
+	if o.Layout != nil {
+		l = *o.Layout
+	}
+	if o.Memory {
+		_ = l.Storage.UnmarshalJSON([]byte(`"memory"`)) // only a name that it does not know is an error
+	}
+	o.Layout = &l
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+}
+
+// pools are all pools, the default one first.
+func (o *Options) pools() []Pool {
+	all := []Pool{{Name: op.DefaultPool, Executors: o.Executors, Handlers: o.Handlers}}
+	for _, p := range o.Pools {
+		p.Executors = max(p.Executors, 1)
+		all = append(all, p)
+	}
+	return all
+}

@@ -18,13 +18,15 @@ var version string
 
 func main() {
 	var (
+		pool        string
 		concurrency int
 		hold        time.Duration
 	)
 	daemon.Main(daemon.Role{
 		Name: "executor", Short: "Runs the attempts that the resolvers grant.", Version: version,
-		Example: "  executor --server nats://127.0.0.1:4222\n  executor --concurrency 16 --http :8080",
+		Example: "  executor --server nats://127.0.0.1:4222\n  executor --concurrency 16 --http :8080\n  executor --pool gpu",
 		Flags: func(f *pflag.FlagSet) {
+			f.StringVar(&pool, "pool", op.DefaultPool, "pool of executors to be one of; the policy says which types it serves")
 			f.IntVar(&concurrency, "concurrency", executor.DefaultConcurrency, "handlers that may run at once")
 			f.DurationVar(&hold, "hold", 0, "wait this long in every attempt, to try out leases and faults")
 		},
@@ -36,7 +38,7 @@ func main() {
 			}
 			p.Service.Describe(func() any { return stats.Read() })
 			return executor.Run(ctx, executor.Config{
-				Bus: p.Bus, Name: p.Name, Logger: p.Logger, Concurrency: concurrency, DrainTimeout: p.DrainTimeout,
+				Bus: p.Bus, Name: p.Name, Logger: p.Logger, Pool: pool, Concurrency: concurrency, DrainTimeout: p.DrainTimeout,
 				Ready: p.SetReady, Metrics: p.Metrics.Executor(), Stats: stats, Before: before,
 			})
 		},

@@ -58,6 +58,10 @@ type Config struct {
 	Name   string // of this process, for records and logs
 	Logger *slog.Logger
 
+	// Pool whose work is taken; "" is op.DefaultPool. All executors of a pool
+	// share its work, so all of them must be able to do it: a type with handlers
+	// of its own belongs in a pool of its own.
+	Pool string
 	// Concurrency bounds the handlers that run at once; 0 means
 	// DefaultConcurrency.
 	Concurrency int
@@ -88,6 +92,12 @@ func (c *Config) defaults() error {
 		if _, taken := builtin[name]; taken {
 			return fmt.Errorf("executor: the built-in type %s cannot be replaced", name)
 		}
+	}
+	if c.Pool == "" {
+		c.Pool = op.DefaultPool
+	}
+	if !op.Token(c.Pool) {
+		return fmt.Errorf("executor: pool %.80q is not a token", c.Pool)
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -128,7 +138,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if len(cfg.Handlers) > 0 {
 		inFlight = inFlightCustom
 	}
-	feed, err := cfg.Bus.Work(ctx, op.DefaultPool, cfg.Concurrency*inFlight)
+	feed, err := cfg.Bus.Work(ctx, cfg.Pool, cfg.Concurrency*inFlight)
 	if err != nil {
 		return fmt.Errorf("executor: read work: %w", err)
 	}

@@ -287,6 +287,7 @@ func TestConfig(t *testing.T) {
 	for name, cfg := range map[string]Config{
 		"no bus":   {Name: "x"},
 		"no name":  {Bus: b},
+		"pool":     {Bus: b, Name: "x", Pool: "a.b"},
 		"built in": {Bus: b, Name: "x", Handlers: map[string]Handler{op.TypeDelete: nil}},
 	} {
 		if err := Run(t.Context(), cfg); err == nil {

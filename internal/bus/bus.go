@@ -15,9 +15,11 @@ import (
 var (
 	// ErrNotSetUp: the server has no Hierarchy; run [Setup] first.
 	ErrNotSetUp = errors.New("bus: not set up on this server")
-	// ErrBackpressure: the intake is full and refused the message. Nothing is
-	// stored; try again later.
-	ErrBackpressure = errors.New("bus: the intake is full")
+	// ErrIntakeFull: the intake is at its limits and refused the message.
+	// Nothing is stored; try again later.
+	ErrIntakeFull = errors.New("bus: the intake is full")
+	// ErrBackpressure is ErrIntakeFull under its former name.
+	ErrBackpressure = ErrIntakeFull
 	// ErrUnknownOutcome: no answer came. The message may or may not be stored;
 	// publish it again under the same id.
 	ErrUnknownOutcome = errors.New("bus: outcome unknown")
@@ -55,6 +57,7 @@ type Bus struct {
 	layout  Layout
 	intake  jetstream.Stream
 	objects jetstream.ObjectStore
+	control []string // by partition: a token that leads there
 }
 
 // openTimeout bounds [Open] when its context has no deadline: an election and
@@ -93,6 +96,7 @@ func openOnce(ctx context.Context, nc *nats.Conn, js jetstream.JetStream) (*Bus,
 	if b.layout, err = layoutOf(b.intake.CachedInfo().Config); err != nil {
 		return nil, err
 	}
+	b.control = controlTokens(b.layout.Partitions)
 	if b.objects, err = js.ObjectStore(ctx, bucketSnapshots); err != nil {
 		return nil, notSetUp("open", err)
 	}

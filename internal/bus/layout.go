@@ -22,6 +22,7 @@ const (
 	bucketLeases    = "OPS_LEASES"
 	bucketMarks     = "OPS_MARKS"
 	bucketSnapshots = "OPS_SNAPSHOTS"
+	bucketDead      = "OPS_DEAD"
 )
 
 // WorkConsumer is the durable consumer that the executors of a pool share.
@@ -49,7 +50,7 @@ type Layout struct {
 	MaxIntakeBytes int64 `json:"max_intake_bytes"`
 	MaxIntakeMsgs  int64 `json:"max_intake_msgs"`
 	// EventsMaxAge and RecordsMaxAge are how long events and status records
-	// stay. 0: for ever.
+	// stay. 0: for ever. Dead letters stay as long as records.
 	EventsMaxAge  time.Duration `json:"events_max_age"`
 	RecordsMaxAge time.Duration `json:"records_max_age"`
 }
@@ -101,6 +102,7 @@ func (l Layout) streams() []jetstream.StreamConfig {
 		l.intake(string(text)), l.journal(), l.work(), l.events(),
 		l.bucket(bucketEntities, "Heads of the entities: a view of the journal.", 1, 0),
 		l.bucket(bucketRecords, "Status, verdict and decision of each operation: a view of the journal.", 1, l.RecordsMaxAge),
+		l.bucket(bucketDead, "Operations that were given up, as they were submitted, until somebody tries them again.", 1, l.RecordsMaxAge),
 		l.bucket(bucketConfig, "The policy; its revision is in every decision.", 10, 0),
 		l.leases(),
 		l.bucket(bucketMarks, "How far the outputs of each partition are published, and its current snapshot.", 1, 0),
@@ -141,7 +143,7 @@ func (l Layout) intake(layout string) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:        StreamIntake,
 		Description: "Submissions, cancels and follow-ups in the order that counts. Its limits are the backpressure.",
-		Subjects:    []string{"ops.submit.*", "ops.cancel.*", "ops.bulk.*", "ops.follow.*"},
+		Subjects:    []string{"ops.submit.*", "ops.cancel.*", "ops.bulk.*", "ops.follow.*", "ops.control.*"},
 		SubjectTransform: &jetstream.SubjectTransformConfig{
 			Source:      "ops.*.*",
 			Destination: "ops.intake.{{partition(" + strconv.Itoa(l.Partitions) + ",2)}}.{{wildcard(1)}}.{{wildcard(2)}}",

@@ -2,11 +2,14 @@ package bus
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
 
 var policySubject = kvSubject(bucketConfig, "policy")
@@ -42,6 +45,46 @@ func (b *Bus) UpdatePolicy(ctx context.Context, data []byte, rev uint64) (uint64
 		return 0, fmt.Errorf("%w: %w", ErrPolicyChanged, err)
 	}
 	return ack.Seq, err
+}
+
+// PolicyRefusal says that a revision of the policy is not valid, so that the one
+// before it stays in force. It is the value of policy.refused in OPS_CONFIG and
+// out of date as soon as there is a newer policy.
+type PolicyRefusal struct {
+	Type     string    `json:"type"` // PolicyRefusalType
+	Revision uint64    `json:"revision"`
+	Error    *op.Error `json:"error"`
+}
+
+// PolicyRefusalType is the value of "type" in a [PolicyRefusal].
+const PolicyRefusalType = "ops.v1.policy_refused"
+
+const keyPolicyRefused = "policy.refused"
+
+// RefusePolicy lets everybody see that a revision of the policy was refused.
+// Several may say so; one of them is kept.
+func (b *Bus) RefusePolicy(ctx context.Context, r PolicyRefusal) error {
+	r.Type = PolicyRefusalType
+	data, err := op.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("bus: refuse policy: %w", err)
+	}
+	_, err = b.Publish(ctx, kvSubject(bucketConfig, keyPolicyRefused), data, fmt.Sprintf("policy-refused-%d", r.Revision), nil)
+	return err
+}
+
+// PolicyRefused reads which revision of the policy was refused last. A caller
+// compares it with the revision of the policy: only if they are the same, the
+// policy on the server is not the one in force.
+func (b *Bus) PolicyRefused(ctx context.Context) (r PolicyRefusal, found bool, err error) {
+	m, found, err := b.value(ctx, bucketConfig, keyPolicyRefused)
+	if err != nil || !found {
+		return r, false, err
+	}
+	if err := json.Unmarshal(m.Data, &r); err != nil {
+		return r, false, fmt.Errorf("bus: %s: %w", keyPolicyRefused, err)
+	}
+	return r, true, nil
 }
 
 // WatchPolicy calls f with the current policy, if there is one, before it

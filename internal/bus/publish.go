@@ -19,7 +19,7 @@ const publishTimeout = 5 * time.Second
 // if not empty, makes a repeat within the server's window of two minutes the
 // same message. hdr may be nil and is not modified.
 //
-// The error wraps [ErrBackpressure] when the stream is full, and
+// The error wraps [ErrIntakeFull] when the stream is full, and
 // [ErrUnknownOutcome] when no answer came (also when ctx ended, whose error is
 // wrapped too). A context without a deadline gets one of five seconds.
 func (b *Bus) Publish(ctx context.Context, subject string, body []byte, msgID string, hdr nats.Header) (Ack, error) {
@@ -60,7 +60,7 @@ func (b *Bus) Publish(ctx context.Context, subject string, body []byte, msgID st
 			}
 			return Ack{}, unknown("publish "+subject, err)
 		case full(err):
-			return Ack{}, fmt.Errorf("%w: publish %s: %w", ErrBackpressure, subject, err)
+			return Ack{}, fmt.Errorf("%w: publish %s: %w", ErrIntakeFull, subject, err)
 		case c == 0 || !hopeless(err):
 			return Ack{}, unknown("publish "+subject, err)
 		}

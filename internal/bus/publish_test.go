@@ -35,8 +35,8 @@ func TestBackpressure(t *testing.T) {
 		_, err := b.Publish(t.Context(), bus.SubmitSubject(fmt.Sprint(i)), nil, "", nil)
 		must(t, err)
 	}
-	if _, err := b.Publish(t.Context(), bus.SubmitSubject("x"), nil, "x", nil); !errors.Is(err, bus.ErrBackpressure) {
-		t.Fatalf("message 11 of 10: %v, want ErrBackpressure", err)
+	if _, err := b.Publish(t.Context(), bus.SubmitSubject("x"), nil, "x", nil); !errors.Is(err, bus.ErrIntakeFull) {
+		t.Fatalf("message 11 of 10: %v, want ErrIntakeFull", err)
 	}
 	p := bus.PartitionOf("0", l.Partitions)
 	last, err := b.LastIntake(t.Context(), p)
@@ -56,8 +56,8 @@ func TestBackpressureByBytes(t *testing.T) {
 		_, err := b.Publish(t.Context(), bus.SubmitSubject("a"), body, "", nil)
 		must(t, err)
 	}
-	if _, err := b.Publish(t.Context(), bus.SubmitSubject("a"), body, "", nil); !errors.Is(err, bus.ErrBackpressure) {
-		t.Fatalf("beyond the limit: %v, want ErrBackpressure", err)
+	if _, err := b.Publish(t.Context(), bus.SubmitSubject("a"), body, "", nil); !errors.Is(err, bus.ErrIntakeFull) {
+		t.Fatalf("beyond the limit: %v, want ErrIntakeFull", err)
 	}
 }
 

@@ -49,7 +49,7 @@ func TestReplicas(t *testing.T) {
 			_, err := b.Publish(t.Context(), bus.SubmitSubject("a"), nil, fmt.Sprint(i), nil)
 			must(t, err)
 		}
-		if _, err := b.Publish(t.Context(), bus.SubmitSubject("a"), nil, "21", nil); !errors.Is(err, bus.ErrBackpressure) {
+		if _, err := b.Publish(t.Context(), bus.SubmitSubject("a"), nil, "21", nil); !errors.Is(err, bus.ErrIntakeFull) {
 			t.Errorf("message 21 of 20: %v", err)
 		}
 	})

@@ -42,8 +42,8 @@ func TestSetupIsIdempotent(t *testing.T) {
 	}
 	changes, err := bus.Setup(t.Context(), b.Conn(), small())
 	must(t, err)
-	if len(changes) != 11 {
-		t.Errorf("%d objects, want 11", len(changes))
+	if len(changes) != 12 {
+		t.Errorf("%d objects, want 12", len(changes))
 	}
 	for _, c := range changes {
 		if c.Action != bus.ActionUnchanged {
@@ -135,7 +135,7 @@ func TestEveryObjectIsDescribed(t *testing.T) {
 			t.Errorf("%s answers direct reads, which may be stale", s.Config.Name)
 		}
 	}
-	if n != 10 {
-		t.Errorf("%d streams, want 10", n)
+	if n != 11 {
+		t.Errorf("%d streams, want 11", n)
 	}
 }

@@ -15,9 +15,13 @@ type IntakeKind string
 // The kinds of intake messages.
 const (
 	KindSubmit IntakeKind = "submit" // one operation, or an array of them on one target
-	KindCancel IntakeKind = "cancel" // cancel one operation
+	KindCancel IntakeKind = "cancel" // cancel one operation, or all of a target
 	KindBulk   IntakeKind = "bulk"   // operations on different targets of one partition
 	KindFollow IntakeKind = "follow" // the other side of a structural change; resolvers only
+	// KindControl asks a whole partition for something: to cancel what a
+	// submitter has pending, or what descends from an operation that another
+	// partition has cancelled. Resolvers and submitters only.
+	KindControl IntakeKind = "control"
 )
 
 // maxPartitions bounds the partition count: each is a subject, a consumer and a
@@ -35,7 +39,7 @@ func PartitionOf(target string, n int) int {
 // SubmitSubject is where operations on target are submitted.
 func SubmitSubject(target string) string { return "ops.submit." + target }
 
-// CancelSubject is where an operation on target is cancelled.
+// CancelSubject is where operations on target are cancelled.
 func CancelSubject(target string) string { return "ops.cancel." + target }
 
 // BulkSubject is where operations of one partition are submitted together; the
@@ -56,6 +60,14 @@ func WorkSubject(pool, opType string, partition int, target string) string {
 
 // ResultSubject is where executors report to the owner of a partition.
 func ResultSubject(partition int) string { return "ops.result." + strconv.Itoa(partition) }
+
+// LoadSubject is where the owner of a partition says how full it is. Nothing is
+// stored there.
+func LoadSubject(partition int) string { return "ops.load." + strconv.Itoa(partition) }
+
+// WhatIfSubject is where the owner of a partition is asked what would become of
+// an operation.
+func WhatIfSubject(partition int) string { return "ops.whatif." + strconv.Itoa(partition) }
 
 // EventSubject is where an event about target is told. System events without a
 // target give their partition instead.
@@ -92,7 +104,7 @@ func ParseIntake(subject string) (partition int, kind IntakeKind, key string, er
 		return 0, "", "", badSubject(subject, "ops.intake.<partition>.<kind>.<key>")
 	}
 	switch kind = IntakeKind(t[3]); kind {
-	case KindSubmit, KindCancel, KindBulk, KindFollow:
+	case KindSubmit, KindCancel, KindBulk, KindFollow, KindControl:
 		return partition, kind, t[4], nil
 	}
 	return 0, "", "", badSubject(subject, "a known kind")

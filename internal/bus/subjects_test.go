@@ -29,6 +29,8 @@ func TestSubjectsRoundTrip(t *testing.T) {
 		bus.BulkSubject("a"):                   "ops.bulk.a",
 		bus.FollowSubject("a"):                 "ops.follow.a",
 		bus.ResultSubject(3):                   "ops.result.3",
+		bus.LoadSubject(3):                     "ops.load.3",
+		bus.WhatIfSubject(3):                   "ops.whatif.3",
 		bus.APISubject("get", "entity", "a"):   "ops.api.get.entity.a",
 		bus.APISubject("submit"):               "ops.api.submit",
 		bus.EventFilter("operation.*", ""):     "ops.event.operation.*.*",
@@ -79,7 +81,7 @@ func TestPartitionIsTheServers(t *testing.T) {
 
 func FuzzParseIntake(f *testing.F) {
 	for _, s := range []string{
-		"ops.intake.0.submit.a", "ops.intake.15.bulk.door-1", "ops.intake.3.follow.x", "ops.intake.3.cancel.x",
+		"ops.intake.0.submit.a", "ops.intake.15.bulk.door-1", "ops.intake.3.follow.x", "ops.intake.3.cancel.x", "ops.intake.3.control.7",
 		"ops.intake.03.submit.a", "ops.intake.-1.submit.a", "ops.intake.1.steal.a", "ops.intake.1.submit.a.b",
 		"ops.submit.a", "", "....", "ops.intake.1.submit.", "ops.intake.99999999999999999999.submit.a", "ops.intake.1.submit.\x00",
 	} {

@@ -25,6 +25,17 @@ func RecordMsg(opID string, v []byte) *nats.Msg {
 	return &nats.Msg{Subject: kvSubject(bucketRecords, opID), Data: v}
 }
 
+// DeadMsg keeps an operation that was given up.
+func DeadMsg(opID string, v []byte) *nats.Msg {
+	return &nats.Msg{Subject: kvSubject(bucketDead, opID), Data: v}
+}
+
+// DeadGoneMsg takes an operation out of the dead letters. Once it is told, the
+// letter of an earlier step does not come back.
+func DeadGoneMsg(opID string) *nats.Msg {
+	return &nats.Msg{Subject: kvSubject(bucketDead, opID), Header: nats.Header{headerKVOperation: {"DEL"}}}
+}
+
 // MarkMsg records that the outputs of every step of a partition up to step are
 // published.
 func MarkMsg(partition int, step uint64) *nats.Msg {
@@ -66,6 +77,12 @@ func (b *Bus) Record(ctx context.Context, opID string) (data []byte, found bool,
 	return m.Data, found, err
 }
 
+// DeadLetter reads an operation that was given up, from the leader.
+func (b *Bus) DeadLetter(ctx context.Context, opID string) (data []byte, found bool, err error) {
+	m, found, err := b.value(ctx, bucketDead, opID)
+	return m.Data, found, err
+}
+
 // Mark is the last step of a partition whose outputs, with those of all before
 // it, are published; 0: none.
 func (b *Bus) Mark(ctx context.Context, partition int) (step uint64, err error) {
@@ -93,6 +110,10 @@ func (b *Bus) Entities(ctx context.Context) iter.Seq2[KV, error] { return b.walk
 // Records walks over the status records of all operations that have not aged
 // out, like [Bus.Entities].
 func (b *Bus) Records(ctx context.Context) iter.Seq2[KV, error] { return b.walk(ctx, bucketRecords) }
+
+// DeadLetters walks over the operations that were given up and have not aged
+// out, like [Bus.Entities].
+func (b *Bus) DeadLetters(ctx context.Context) iter.Seq2[KV, error] { return b.walk(ctx, bucketDead) }
 
 // walkIdle is how long a walk waits for the rest when the server it reads from
 // seems to lag behind the leader.

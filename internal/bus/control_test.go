@@ -1,0 +1,40 @@
+package bus_test
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/hierarchy-bus/hierarchy/internal/bus"
+)
+
+// What is asked of a partition gets there, once, through the transform of the
+// server.
+func TestControlReachesItsPartition(t *testing.T) {
+	l := small()
+	l.Partitions = 64
+	_, b := single(t, l)
+	e := emitter(t, b)
+	no := false
+	for p := range l.Partitions {
+		for range 2 {
+			m, err := b.ControlMsg(p, "c-1", []bus.Control{{Ancestor: "a"}, {Submitter: "s", Cascade: &no}})
+			must(t, err)
+			m.Header.Set("Nats-Msg-Id", m.Header.Get("Nats-Msg-Id")+m.Subject)
+			e.Add(m)
+		}
+	}
+	must(t, e.Flush(t.Context()))
+	for p := range l.Partitions {
+		f, err := b.Intake(t.Context(), p, 0)
+		must(t, err)
+		m := <-f.C()
+		var got []bus.Control
+		must(t, json.Unmarshal(m.Data, &got))
+		if m.Kind != bus.KindControl || len(got) != 2 || got[0].Ancestor != "a" || got[1].Submitter != "s" || *got[1].Cascade {
+			t.Fatalf("partition %d: %s %s", p, m.Kind, m.Data)
+		}
+		if last, err := b.LastIntake(t.Context(), p); err != nil || last != m.Seq {
+			t.Fatalf("partition %d holds more than one message: %d behind %d, %v", p, last, m.Seq, err)
+		}
+	}
+}

@@ -10,21 +10,21 @@ import (
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
 
-// Control is what a message on [Bus.ControlSubject] asks of the whole partition;
-// its body is one, or an array of at most [MaxControls]. Exactly one of Ancestor
-// and Submitter is set.
+// Control is what a message on [Bus.ControlSubject] asks of the whole partition.
+// Exactly one of Ancestors and Submitter is set (ADR 0012).
 type Control struct {
-	// Ancestor: cancel what is pending and descends from this operation, which
-	// another partition has cancelled.
-	Ancestor string `json:"ancestor,omitempty"`
+	// Ancestors: cancel what is pending and descends from these operations,
+	// which another partition has cancelled; at most [MaxAncestors].
+	Ancestors []string `json:"ancestors,omitempty"`
 	// Submitter: cancel every operation of this submitter.
 	Submitter string `json:"submitter,omitempty"`
-	// Cascade: false spares the pending descendants of what is cancelled.
+	// Cascade: false spares the pending descendants of what is cancelled of a
+	// submitter.
 	Cascade *bool `json:"cascade,omitempty"`
 }
 
-// MaxControls bounds a message: each is an input of one step.
-const MaxControls = 256
+// MaxAncestors bounds a message, which is one input of one step.
+const MaxAncestors = 1000
 
 // ControlSubject is where something is asked of a whole partition. The server
 // computes the partition from the last token, as it does for targets, so the
@@ -47,7 +47,7 @@ func controlTokens(n int) []string {
 
 // ControlMsg asks something of a partition. id makes a repeat within two minutes
 // the same message; later ones change nothing either.
-func (b *Bus) ControlMsg(partition int, id string, what []Control) (*nats.Msg, error) {
+func (b *Bus) ControlMsg(partition int, id string, what Control) (*nats.Msg, error) {
 	body, err := op.Marshal(what)
 	if err != nil {
 		return nil, fmt.Errorf("bus: control: %w", err)

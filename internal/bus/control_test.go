@@ -17,7 +17,7 @@ func TestControlReachesItsPartition(t *testing.T) {
 	no := false
 	for p := range l.Partitions {
 		for range 2 {
-			m, err := b.ControlMsg(p, "c-1", []bus.Control{{Ancestor: "a"}, {Submitter: "s", Cascade: &no}})
+			m, err := b.ControlMsg(p, "c-1", bus.Control{Ancestors: []string{"a", "b"}, Cascade: &no})
 			must(t, err)
 			m.Header.Set("Nats-Msg-Id", m.Header.Get("Nats-Msg-Id")+m.Subject)
 			e.Add(m)
@@ -28,9 +28,9 @@ func TestControlReachesItsPartition(t *testing.T) {
 		f, err := b.Intake(t.Context(), p, 0)
 		must(t, err)
 		m := <-f.C()
-		var got []bus.Control
+		var got bus.Control
 		must(t, json.Unmarshal(m.Data, &got))
-		if m.Kind != bus.KindControl || len(got) != 2 || got[0].Ancestor != "a" || got[1].Submitter != "s" || *got[1].Cascade {
+		if m.Kind != bus.KindControl || len(got.Ancestors) != 2 || got.Ancestors[1] != "b" || *got.Cascade {
 			t.Fatalf("partition %d: %s %s", p, m.Kind, m.Data)
 		}
 		if last, err := b.LastIntake(t.Context(), p); err != nil || last != m.Seq {

@@ -96,6 +96,10 @@ func (b *Bus) LastIntake(ctx context.Context, partition int) (uint64, error) {
 	return m.Seq, err
 }
 
+// IntakeEnd is the last sequence that the intake has given, of any partition: what
+// is acknowledged now stands at or before it.
+func (b *Bus) IntakeEnd(ctx context.Context) (uint64, error) { return b.lastSeq(ctx, StreamIntake) }
+
 // TrimIntake removes the partition's messages with sequences up to and
 // including upTo. Trimming twice is fine.
 func (b *Bus) TrimIntake(ctx context.Context, partition int, upTo uint64) error {

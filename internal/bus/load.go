@@ -23,7 +23,7 @@ type Load struct {
 	// with the number of operations staged on each.
 	Targets   map[string]int `json:"targets,omitempty"`
 	MaxStaged int            `json:"max_staged"` // operations staged on one target at most
-	// RetryAfterMS is about how long it takes to become half as full.
+	// RetryAfterMS is when it is worth trying again.
 	RetryAfterMS int64 `json:"retry_after_ms"`
 }
 

@@ -25,6 +25,7 @@ var Layers = []Layer{
 	{"on the substrate", []string{"internal/await", "internal/service", "internal/verify"}},
 	{"roles", []string{"internal/resolver", "internal/executor", "internal/submitter", "internal/observer"}},
 	{"for programmers", []string{"pkg/client", "pkg/worker"}},
+	{"for operators", []string{"internal/doctor", "internal/rebuild"}},
 	{"process", []string{"internal/daemon"}},
 	{"assembly", []string{"internal/cluster"}},
 	{"load", []string{"internal/stress", "pkg/optest"}},

@@ -1,0 +1,97 @@
+package doctor
+
+import (
+	"time"
+
+	"github.com/hierarchy-bus/hierarchy/internal/bus"
+	"github.com/hierarchy-bus/hierarchy/internal/service"
+)
+
+// Facts are what the system says about itself at one instant.
+type Facts struct {
+	At      time.Time // of this machine
+	Version string    // of this program
+	Server  Server
+	// Skew is the clock of this machine minus that of the server; SkewError
+	// bounds how wrong that may be.
+	Skew, SkewError time.Duration
+	Account         Account
+	AccountError    string // why there is no Account
+	Layout          bus.Layout
+	Changes         []bus.Change // what setup would do
+	Streams         []Stream
+	Monitors        []Monitor
+	Roles           []service.Status
+	Leases          []string // resolvers alive
+	Partitions      []Partition
+	Policy          Policy
+	Observed        *Observed // nil: no observer answered
+}
+
+// Server is the one that we are connected to.
+type Server struct {
+	Name, ID, Version, Cluster, URL string
+	MaxPayload                      int64 // bytes
+	RTT                             time.Duration
+	TLS, Loopback                   bool
+}
+
+// Account is what the server counts for our account, in bytes and pieces. A
+// limit below 0 is none.
+type Account struct {
+	Memory, Store           uint64
+	MaxMemory, MaxStore     int64
+	Streams, Consumers      int
+	MaxStreams, MaxConsumer int
+}
+
+// Stream is one of the streams, buckets included.
+type Stream struct {
+	Name               string
+	Replicas           int
+	File               bool
+	Async              bool // it acknowledges before it writes
+	Messages, Bytes    uint64
+	MaxMsgs, MaxBytes  int64 // 0 or less: none
+	MaxAge             time.Duration
+	FirstSeq, Deleted  uint64
+	Clustered          bool
+	Leader             string // of a clustered one; "" while there is none
+	Followers, Missing int    // Missing: followers that are offline or not current
+}
+
+// Monitor is what one monitoring port says.
+type Monitor struct {
+	URL          string
+	Error        string // why it says nothing
+	Server, ID   string
+	Version      string
+	SyncAlways   bool
+	SyncInterval time.Duration
+	Store        uint64
+	MaxStore     int64
+	Guessed      bool // nobody named it: it was tried
+}
+
+// Partition is how far a partition has come.
+type Partition struct {
+	ID     int
+	Owner  string // of the last step; "": there is none
+	Step   uint64
+	Mark   uint64    // last step whose outputs are told
+	At     time.Time // of the last step, by its owner
+	Stored time.Time // when the server stored it
+	Unread bool      // the intake holds more than the step has consumed
+}
+
+// Policy is the one on the server.
+type Policy struct {
+	Revision uint64
+	Error    string // why nobody can read it
+}
+
+// Observed is what an observer says about the whole.
+type Observed struct {
+	Status  string
+	Reasons []string
+}

@@ -86,7 +86,7 @@ func exitOf(s op.Status, r op.Reason) int {
 		return daemon.ExitTimeout
 	}
 	switch r {
-	case op.LowerPriority, op.LaterSubmission, op.StagingFull, op.Overloaded, op.Paused:
+	case op.LowerPriority, op.LaterSubmission, op.StagingFull, op.Overloaded, op.Paused, op.Superseded, op.Coalesced:
 		return daemon.ExitLost
 	case op.MaxRetries, op.TerminalError, op.StaleVersion, op.Preempted:
 		return daemon.ExitFailed
@@ -96,4 +96,17 @@ func exitOf(s op.Status, r op.Reason) int {
 		return daemon.ExitUsage
 	}
 	return daemon.ExitOther
+}
+
+// worst is the exit code for operations that ended with these codes: the one
+// that asks most of whoever reads it.
+func worst(codes map[int]bool) int {
+	for _, code := range []int{
+		daemon.ExitUsage, daemon.ExitOther, daemon.ExitTimeout, daemon.ExitFailed, daemon.ExitCancelled, daemon.ExitLost,
+	} {
+		if codes[code] {
+			return code
+		}
+	}
+	return daemon.ExitDone
 }

@@ -24,6 +24,17 @@ type roleHealth struct {
 	Ready   int    `json:"ready"`
 }
 
+// word is how the role does.
+func (h *roleHealth) word() string {
+	switch {
+	case h.Answers == 0:
+		return "no answer"
+	case h.Ready == 0:
+		return "not ready"
+	}
+	return "ready"
+}
+
 func (a *app) healthcheck() *cobra.Command {
 	roles := []string{"submitter", "resolver", "executor", "observer"}
 	patience := 2 * time.Second
@@ -99,14 +110,7 @@ func (a *app) tellHealth(all []roleHealth) error {
 	}
 	err := a.print(all, func(w io.Writer) {
 		for _, h := range all {
-			word := "ready"
-			switch {
-			case h.Answers == 0:
-				word = "no answer"
-			case h.Ready == 0:
-				word = "not ready"
-			}
-			fmt.Fprintf(w, "%s %s: %s\n", tick(h.Ready > 0), h.Role, word)
+			fmt.Fprintf(w, "%s %s: %s\n", tick(h.Ready > 0), h.Role, h.word())
 		}
 	}, missing...)
 	if err != nil {

@@ -209,23 +209,18 @@ func (l *fileLoad) verdict(r *fileReport, err, late error) error {
 	if err = errors.Join(err, late); err != nil {
 		return err
 	}
-	worst := map[int]bool{}
+	codes := map[int]bool{}
 	for reason := range r.Reasons {
 		status := op.Rejected
 		if reason == string(op.CancelledByRequest) || reason == string(op.CancelledWithParent) {
 			status = op.Cancelled
 		}
-		worst[exitOf(status, op.Reason(reason))] = true
+		codes[exitOf(status, op.Reason(reason))] = true
 	}
 	if r.Refused > 0 {
-		worst[daemon.ExitUsage] = true
+		codes[daemon.ExitUsage] = true
 	}
-	for _, code := range []int{daemon.ExitUsage, daemon.ExitOther, daemon.ExitFailed, daemon.ExitCancelled, daemon.ExitLost} {
-		if worst[code] {
-			return silently(code)
-		}
-	}
-	return nil
+	return silently(worst(codes))
 }
 
 // counter counts what is read.

@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,8 +21,12 @@ type watchOptions struct {
 	events  []string
 	targets []string
 	reasons []string
+	where   []string
 	since   string
 	count   int
+
+	conditions where  // of where
+	fromSeq    uint64 // of since: the first journal sequence wanted
 }
 
 func (a *app) watch() *cobra.Command {
@@ -28,10 +34,16 @@ func (a *app) watch() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "watch",
 		Short: "Follow the public events, until Ctrl-C",
+		Long: `Tells what happens from now on, or from --since on. --event, --target and --reason
+select by their values; repeated, any of them will do. --where asks for any other
+member of an event, as docs/protocol.md shows them: key=value or key!=value, with
+dots into objects (error.code). Repeated, all of them have to hold.`,
 		Example: `  hierarchy watch
   hierarchy watch --event 'operation.*' --target user-42
   hierarchy watch --event operation.rejected --reason lower_priority --since 10m
-  hierarchy watch -o jsonl --since 2026-11-21T00:00:00Z`,
+  hierarchy watch --where submitter=nightly --where priority!=LOW
+  hierarchy watch -o jsonl --since 2026-11-21T00:00:00Z
+  hierarchy watch --since 1042                        # from journal entry 1042 on`,
 		Args: atMost(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			q, err := o.query(time.Now())
@@ -45,7 +57,8 @@ func (a *app) watch() *cobra.Command {
 	f.StringSliceVar(&o.events, "event", nil, "name or pattern such as operation.rejected, operation.* or entity.*; may be repeated")
 	f.StringSliceVar(&o.targets, "target", nil, "only events about this entity; may be repeated")
 	f.StringSliceVar(&o.reasons, "reason", nil, "only events with this reason; may be repeated")
-	f.StringVar(&o.since, "since", "", "begin at an RFC 3339 instant, or so long ago, such as 10m; default: now")
+	f.StringArrayVar(&o.where, "where", nil, "only events with key=value, or without: key!=value; may be repeated")
+	f.StringVar(&o.since, "since", "", "begin at an RFC 3339 instant, so long ago (10m), or at a journal entry (1042); default: now")
 	f.IntVar(&o.count, "count", 0, "end after so many events; 0: never")
 	return cmd
 }
@@ -53,12 +66,16 @@ func (a *app) watch() *cobra.Command {
 // query turns the flags into what the server is asked for.
 func (o *watchOptions) query(now time.Time) (bus.EventQuery, error) {
 	q := bus.EventQuery{New: o.since == ""}
-	if !q.New {
-		at, err := instant(o.since, now)
-		if err != nil {
+	var err error
+	if o.conditions, err = parseWhere(o.where); err != nil {
+		return q, err
+	}
+	if seq, err := strconv.ParseUint(o.since, 10, 64); err == nil && seq > 0 {
+		o.fromSeq = seq
+	} else if !q.New {
+		if q.Since, err = instant(o.since, now); err != nil {
 			return q, err
 		}
-		q.Since = at
 	}
 	for _, r := range o.reasons {
 		if op.Reason(r).Code() == "" {
@@ -96,12 +113,35 @@ func instant(s string, now time.Time) (time.Time, error) {
 	}
 	t, err := time.Parse(time.RFC3339, s)
 	if err != nil {
-		return t, usagef("%q is neither an RFC 3339 instant nor a duration such as 10m", s)
+		return t, usagef("%q is neither an RFC 3339 instant, nor a duration such as 10m, nor a journal sequence", s)
 	}
 	return t, nil
 }
 
+// clockMargin is how far the clocks of two servers of a cluster may differ
+// without an event being missed: one may lead the journal, another the events.
+const clockMargin = time.Minute
+
+// locate finds the place in the feed of the events of a journal entry. They are
+// stored after it; where it is gone the feed begins with the oldest event kept.
+func (o *watchOptions) locate(ctx context.Context, b *bus.Bus, q *bus.EventQuery) error {
+	if o.fromSeq == 0 {
+		return nil
+	}
+	e, err := b.JournalGet(ctx, o.fromSeq)
+	switch {
+	case err == nil:
+		q.Since = e.Time.Add(-clockMargin)
+	case !errors.Is(err, bus.ErrNotFound):
+		return err
+	}
+	return nil
+}
+
 func (a *app) runWatch(ctx context.Context, b *bus.Bus, q bus.EventQuery, o *watchOptions) error {
+	if err := o.locate(ctx, b, &q); err != nil {
+		return err
+	}
 	n := 0
 	for m, err := range b.Events(ctx, q) {
 		if err != nil {
@@ -112,7 +152,7 @@ func (a *app) runWatch(ctx context.Context, b *bus.Bus, q bus.EventQuery, o *wat
 			fmt.Fprintf(a.errs, "hierarchy: event %d cannot be read: %v\n", m.Seq, err)
 			continue
 		}
-		if len(o.reasons) > 0 && !slices.Contains(o.reasons, string(e.Reason)) {
+		if e.Seq < o.fromSeq || len(o.reasons) > 0 && !slices.Contains(o.reasons, string(e.Reason)) || !o.conditions.match(m.Data) {
 			continue
 		}
 		if err := a.tellEvent(&e, m.Data); err != nil {

@@ -39,6 +39,7 @@ type Options struct {
 	Concurrency int           // of one executor; 0: [executor.DefaultConcurrency]
 	Drain       time.Duration // of executors and submitter when they end; 0: theirs
 	LeaseTTL    time.Duration // of a resolver; 0: the resolver's default
+	ProbeEvery  time.Duration // of the observer; 0: its default
 }
 
 // Pool is a pool of executors with handlers of its own.

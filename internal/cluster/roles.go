@@ -71,7 +71,7 @@ func (c *Cluster) executor(name string, pool Pool) begin {
 		s.Describe(func() any { return stats.Read() })
 		cfg := executor.Config{
 			Bus: b, Name: name, Logger: c.opts.Logger, Metrics: c.metrics.Executor(), Stats: stats, Ready: both(ready, s),
-			Handlers: pool.Handlers, Concurrency: c.opts.Concurrency, DrainTimeout: c.opts.Drain,
+			Pool: pool.Name, Handlers: pool.Handlers, Concurrency: c.opts.Concurrency, DrainTimeout: c.opts.Drain,
 		}
 		return func(ctx context.Context) error { return errors.Join(executor.Run(ctx, cfg), s.Stop()) }, nil
 	}
@@ -94,7 +94,7 @@ func (c *Cluster) watcher(name string) begin {
 	return func(_ context.Context, b *bus.Bus, ready func(bool)) (func(context.Context) error, error) {
 		o, err := observer.New(observer.Config{
 			Bus: b, Name: name, Version: c.opts.Version, Logger: c.opts.Logger,
-			Metrics: c.metrics.Observer(), Ready: ready,
+			Metrics: c.metrics.Observer(), Ready: ready, ProbeEvery: c.opts.ProbeEvery,
 		})
 		if err != nil {
 			return nil, err

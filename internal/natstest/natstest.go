@@ -1,5 +1,6 @@
 // Package natstest runs a real JetStream server inside a synctest bubble, so a
-// test can let an hour of broker time pass in milliseconds.
+// test can let an hour of broker time pass in milliseconds. It is for tests, ours
+// and by way of pkg/optest those of users.
 //
 // It leans on internals of one version of nats-server: TestClockIsFake fails
 // when an upgrade breaks that. One server, connected in process: a cluster,
@@ -34,15 +35,23 @@ func dropPools() {
 	runtime.GC()
 }
 
-// Run calls f inside a bubble with a server that lives as long as f. A test that
-// calls it must not run in parallel with others.
-func Run(t *testing.T, f func(t *testing.T, s *Server)) {
+// Bubble calls f inside a bubble in which servers of package natsd, without a
+// listener, and connections to them may live. dir is a directory for their files
+// that outlives the bubble. A test that calls it must not run in parallel with
+// others.
+func Bubble(t *testing.T, f func(t *testing.T, dir string)) {
 	t.Helper()
 	keepTicker()
 	dropPools()
 	defer dropPools()
 	dir := t.TempDir() // outside the bubble: removal must outlive it
-	synctest.Test(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { f(t, dir) })
+}
+
+// Run calls f in a [Bubble] with a server that lives as long as f.
+func Run(t *testing.T, f func(t *testing.T, s *Server)) {
+	t.Helper()
+	Bubble(t, func(t *testing.T, dir string) {
 		s := &Server{dir: dir}
 		s.Start(t)
 		t.Cleanup(s.Stop)

@@ -17,9 +17,11 @@ import (
 
 // Intervals of the observer's own work.
 const (
-	collectEvery = time.Second // the original's metrics_collection_interval
 	probeEvery   = 5 * time.Second
 	probeTimeout = 4 * time.Second
+	// collects a probe: one a second unless configured, which is the original's
+	// metrics_collection_interval.
+	collects = 5
 )
 
 // Config says how to observe. Bus and Name are required.
@@ -31,6 +33,9 @@ type Config struct {
 	Metrics *metrics.Observer // nil: nobody scrapes
 	Ready   func(bool)        // told true once the journal is read up to its end at the start; nil: nobody asks
 	Console io.Writer         // one line per interesting event that happens from now on; nil: none
+	// ProbeEvery is how often the server is asked how it does; 0 means 5 s. What
+	// changes without a step is kept up five times as often.
+	ProbeEvery time.Duration
 }
 
 // Observer follows the journal. Its methods may be called from any goroutine.
@@ -60,6 +65,9 @@ func New(cfg Config) (*Observer, error) {
 	}
 	if cfg.Ready == nil {
 		cfg.Ready = func(bool) {}
+	}
+	if cfg.ProbeEvery <= 0 {
+		cfg.ProbeEvery = probeEvery
 	}
 	o := &Observer{
 		cfg: cfg, log: cfg.Logger, process: metrics.NewProcess(), p: newProjection(cfg.Metrics),
@@ -166,7 +174,7 @@ func (o *Observer) entry(e *bus.Entry) {
 // server.
 func (o *Observer) collect(ctx context.Context) {
 	q := &prober{b: o.cfg.Bus, m: o.cfg.Metrics}
-	collect, probe := time.NewTicker(collectEvery), time.NewTicker(probeEvery)
+	collect, probe := time.NewTicker(o.cfg.ProbeEvery/collects), time.NewTicker(o.cfg.ProbeEvery)
 	defer collect.Stop()
 	defer probe.Stop()
 	o.ask(ctx, q)

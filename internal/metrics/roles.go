@@ -25,55 +25,14 @@ func newSubmitter(b builder) *Submitter {
 	}
 }
 
-// Resolver is what a resolver counts. Every field is safe for concurrent use.
-type Resolver struct {
-	Steps           prometheus.Counter
-	StepInputs      prometheus.Histogram
-	StepEffects     prometheus.Histogram
-	StepBytes       prometheus.Histogram
-	CommitSeconds   prometheus.Histogram
-	EmitSeconds     prometheus.Histogram
-	TakeoverSeconds prometheus.Histogram
-	Takeovers       prometheus.Counter
-	StaleCommits    prometheus.Counter
-	UnknownOutcomes prometheus.Counter
-	Outputs         *prometheus.CounterVec // kind (entity, record, event, work, follow_up)
-	Results         *prometheus.CounterVec // outcome (accepted, refused)
-	KinLookups      *prometheus.CounterVec // outcome (found, unknown)
-	Snapshots       prometheus.Counter
-	Partitions      prometheus.Gauge
-	OpenOperations  *prometheus.GaugeVec // partition; delete the value when the partition is given up
-	Members         prometheus.Gauge
-}
-
-func newResolver(b builder) *Resolver {
-	return &Resolver{
-		Steps:           b.counter("ops_resolver_steps_total"),
-		StepInputs:      b.histogram("ops_resolver_step_inputs"),
-		StepEffects:     b.histogram("ops_resolver_step_effects"),
-		StepBytes:       b.histogram("ops_resolver_step_bytes"),
-		CommitSeconds:   b.histogram("ops_resolver_commit_seconds"),
-		EmitSeconds:     b.histogram("ops_resolver_emit_seconds"),
-		TakeoverSeconds: b.histogram("ops_resolver_takeover_seconds"),
-		Takeovers:       b.counter("ops_resolver_takeovers_total"),
-		StaleCommits:    b.counter("ops_resolver_stale_commits_total"),
-		UnknownOutcomes: b.counter("ops_resolver_unknown_outcomes_total"),
-		Outputs:         b.counters("ops_resolver_outputs_total"),
-		Results:         b.counters("ops_resolver_results_total"),
-		KinLookups:      b.counters("ops_resolver_kin_lookups_total"),
-		Snapshots:       b.counter("ops_resolver_snapshots_total"),
-		Partitions:      b.gauge("ops_resolver_partitions"),
-		OpenOperations:  b.gauges("ops_resolver_open_operations"),
-		Members:         b.gauge("ops_resolver_members"),
-	}
-}
-
 // Executor is what an executor counts. Every field is safe for concurrent use.
 type Executor struct {
-	Attempts       *prometheus.CounterVec // type, outcome (succeeded, failed, refused, unreported)
+	Attempts       *prometheus.CounterVec // type, outcome (succeeded, failed, refused, revoked, unreported)
 	Dropped        *prometheus.CounterVec // why (unreadable, lease_over, no_handler, shutdown)
 	Panics         *prometheus.CounterVec // type
 	ReportRetries  prometheus.Counter
+	Heartbeats     *prometheus.CounterVec // outcome (accepted, refused, unanswered)
+	Abandoned      prometheus.Gauge
 	Running        prometheus.Gauge
 	Capacity       prometheus.Gauge
 	HandlerSeconds *prometheus.HistogramVec // type
@@ -86,6 +45,8 @@ func newExecutor(b builder) *Executor {
 		Dropped:        b.counters("ops_executor_dropped_total"),
 		Panics:         b.counters("ops_executor_panics_total"),
 		ReportRetries:  b.counter("ops_executor_report_retries_total"),
+		Heartbeats:     b.counters("ops_executor_heartbeats_total"),
+		Abandoned:      b.gauge("ops_executor_abandoned_handlers"),
 		Running:        b.gauge("ops_executor_running_attempts"),
 		Capacity:       b.gauge("ops_executor_capacity_attempts"),
 		HandlerSeconds: b.histograms("ops_executor_handler_seconds"),
@@ -109,6 +70,8 @@ type Observer struct {
 	OldestPending, OldestExecuting                          prometheus.Gauge
 	EntityChanges, Versions, Invalid                        *prometheus.CounterVec
 	StaleResults, CancelsRefused, Takeovers                 prometheus.Counter
+	Preempted, Losses                                       *prometheus.CounterVec
+	Coalesced                                               prometheus.Counter
 	PolicyRevision                                          prometheus.Gauge
 	Steps, UnreadableSteps                                  prometheus.Counter
 	JournalSeq, Lag                                         prometheus.Gauge
@@ -150,6 +113,9 @@ func newObserver(b builder) *Observer {
 		StaleResults:         b.counter("ops_stale_results_refused_total"),
 		CancelsRefused:       b.counter("ops_cancels_refused_total"),
 		Takeovers:            b.counter("ops_takeovers_total"),
+		Preempted:            b.counters("ops_operations_preempted_total"),
+		Losses:               b.counters("ops_losses_total"),
+		Coalesced:            b.counter("ops_operations_coalesced_total"),
 		PolicyRevision:       b.gauge("ops_policy_revision"),
 		Steps:                b.counter("ops_observer_steps_total"),
 		UnreadableSteps:      b.counter("ops_observer_unreadable_steps_total"),

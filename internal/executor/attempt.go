@@ -17,12 +17,13 @@ import (
 // Codes of failures that are the executor's own words. A handler is free to use
 // any other.
 const (
-	CodeNoHandler = "no_handler" // no executor that took the work serves the type
-	CodePanic     = "panic"
-	CodeTimeout   = "timeout"      // the lease ended first
-	CodeSnapshot  = "bad_snapshot" // the entity in the work cannot be read
-	CodeBadChange = "bad_change"   // the handler's change does not fit the entity
-	CodeTooLarge  = "change_too_large"
+	CodeNoHandler   = "no_handler" // the executor that took the work has none, or nobody listens
+	CodePanic       = "panic"
+	CodeTimeout     = "timeout"      // the lease was over before the handler was done
+	CodeSnapshot    = "bad_snapshot" // the entity in the work cannot be read
+	CodeBadChange   = "bad_change"   // the handler's change does not fit the entity
+	CodeTooLarge    = "too_large"    // nor would any entity hold it, or no message carry it
+	CodeBadResponse = "bad_response" // a handler in another language answered something else
 )
 
 // Limits of what is reported, in bytes. A result becomes a part of one message of
@@ -56,31 +57,15 @@ func (e *executor) attempt(ctx context.Context, m bus.WorkItem, received time.Ti
 		m.Ack()
 		return
 	}
-	lease := w.Lease
-	if lease <= 0 {
-		lease = DefaultLease
-	}
+	h := e.take(ctx, &w, received)
+	defer h.cancel(errHandled)
 	started := time.Now()
-	change, failure := e.run(ctx, &w, received.Add(lease), m.Touch)
+	o := e.run(h, m)
 	took := time.Since(started)
 	e.metrics.HandlerSeconds.WithLabelValues(w.Operation.Type).Observe(took.Seconds())
-
-	data, failed := e.result(&w, change, failure, took)
-	outcome := "succeeded"
-	if failed {
-		outcome = "failed"
-		e.stats.Failed.Add(1)
-	} else {
-		e.stats.Succeeded.Add(1)
-	}
-	switch accepted, answered := e.report(ctx, &w, data, received.Add(lease+reportMargin), m.Touch); {
-	case !answered:
-		outcome = "unreported"
-	case !accepted:
-		outcome = "refused"
-	}
+	outcome := e.finish(ctx, h, o, took, m)
 	e.metrics.Attempts.WithLabelValues(w.Operation.Type, outcome).Inc()
-	if outcome == "unreported" && ctx.Err() != nil {
+	if outcome == unreported && ctx.Err() != nil {
 		// The drain ran out of time, the lease has not: somebody else may make
 		// it. Handlers may run more than once.
 		e.giveBack(m)
@@ -88,6 +73,43 @@ func (e *executor) attempt(ctx context.Context, m bus.WorkItem, received time.Ti
 	}
 	// Answered or not, the attempt is over: what comes next is a new grant.
 	m.Ack()
+}
+
+// How an attempt ended, for the metrics.
+const (
+	succeeded  = "succeeded"
+	failed     = "failed"
+	refused    = "refused"    // its report came too late
+	revoked    = "revoked"    // it was taken away and is not reported
+	unreported = "unreported" // nobody answered its report
+)
+
+// finish reports what came of an attempt, if anybody wants to know.
+func (e *executor) finish(ctx context.Context, h *hold, o outcome, took time.Duration, m bus.WorkItem) string {
+	switch {
+	case errors.Is(o.ended, ErrRevoked):
+		e.stats.Revoked.Add(1)
+		e.log.Debug("an attempt was taken away, and its handler told to stop", "op_id", h.w.Operation.ID, "attempt", h.w.Attempt)
+		return revoked
+	case o.ended != nil && o.failure == nil:
+		return unreported // the drain is over
+	}
+	data, isFailure := e.result(h.w, o.change, o.failure, took)
+	how := succeeded
+	if isFailure {
+		how = failed
+		e.stats.Failed.Add(1)
+	} else {
+		e.stats.Succeeded.Add(1)
+	}
+	_, ends := h.until()
+	switch accepted, answered := e.report(ctx, h.w, data, ends.Add(reportMargin), m.Touch); {
+	case !answered:
+		return unreported
+	case !accepted:
+		return refused
+	}
+	return how
 }
 
 // decodeWork reads a work message and refuses what could not be reported on.

@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
-	"github.com/hierarchy-bus/hierarchy/internal/entity"
 	"github.com/hierarchy-bus/hierarchy/internal/metrics"
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
@@ -18,6 +18,7 @@ import (
 const (
 	DefaultConcurrency  = 64
 	DefaultDrainTimeout = 10 * time.Second
+	DefaultMaxAbandoned = 1024
 	DefaultLease        = 30 * time.Second // of work that does not say
 )
 
@@ -30,27 +31,6 @@ const (
 	inFlightBuiltin = 16
 	inFlightCustom  = 2
 )
-
-// Handler computes the effect of one attempt of a custom type. It may be called
-// more than once for one operation, also at the same time in two processes;
-// [Task.Key] names the attempt for idempotency outside the entity store.
-//
-// ctx ends with the attempt's lease. The change applies to the snapshot in the
-// task: a Base of 0 is filled in. A nil change succeeds without changing a
-// field. An error is retried unless it is, or wraps, an [op.Failure] that is
-// Terminal.
-type Handler func(ctx context.Context, t *Task) (*entity.Change, error)
-
-// Task is one attempt as its handler sees it. The handler must not keep it.
-type Task struct {
-	Operation *op.Operation
-	Entity    *entity.Entity // the snapshot to work on; nil: there is no such entity
-	Attempt   int            // from 1
-	CausedBy  string         // follow-ups: the operation that caused this one
-}
-
-// Key names the attempt: the operation's id and the attempt's number.
-func (t *Task) Key() string { return fmt.Sprintf("%s-%d", t.Operation.ID, t.Attempt) }
 
 // Config is what an executor needs. Bus and Name are required.
 type Config struct {
@@ -68,7 +48,14 @@ type Config struct {
 	// DrainTimeout bounds how long attempts that run when ctx ends may go on,
 	// their reports included; 0 means DefaultDrainTimeout.
 	DrainTimeout time.Duration
+	// MaxAbandoned bounds the handlers that do not return although their attempt
+	// is over and that no longer count as running: each keeps its goroutine and
+	// its memory. Those above keep their slots, see [ErrStuck]. 0 means
+	// DefaultMaxAbandoned, less than 0 none.
+	MaxAbandoned int
 	// Handlers serve custom types by name. A built-in type cannot be replaced.
+	// Other types that the policy gives to the pool are asked for over NATS, see
+	// [HandlerSubject].
 	Handlers map[string]Handler
 	// Ready is told when work is being fetched, and when it no longer is. It
 	// may be nil.
@@ -108,6 +95,9 @@ func (c *Config) defaults() error {
 	if c.DrainTimeout <= 0 {
 		c.DrainTimeout = DefaultDrainTimeout
 	}
+	if c.MaxAbandoned == 0 {
+		c.MaxAbandoned = DefaultMaxAbandoned
+	}
 	if c.Ready == nil {
 		c.Ready = func(bool) {}
 	}
@@ -122,38 +112,38 @@ func (c *Config) defaults() error {
 }
 
 // Run executes until ctx ends, then stops fetching, finishes what runs within
-// DrainTimeout, hands back what has not started, and returns nil. The error is
-// for a configuration that makes no sense or a queue that cannot be read.
+// DrainTimeout, hands back what has not started, and returns nil. Handlers that do
+// not return even then are left behind. The error is for a configuration that
+// makes no sense, a queue that cannot be read, or [ErrStuck].
 func Run(ctx context.Context, cfg Config) error {
 	if err := cfg.defaults(); err != nil {
 		return err
 	}
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
 	e := &executor{
 		cfg: cfg, bus: cfg.Bus, log: cfg.Logger.With("executor", cfg.Name), stats: cfg.Stats, metrics: cfg.Metrics,
-		builtin: op.BuiltinTypes(), handlers: make(chan struct{}, cfg.Concurrency),
+		builtin: op.BuiltinTypes(), handlers: make(chan struct{}, cfg.Concurrency), fail: fail,
+		types: newTypes(&cfg), rumours: newRumours(cfg.Bus.Conn()), remote: newRemote(cfg.Bus.Conn(), cfg.Logger),
 	}
 	cfg.Metrics.Capacity.Add(float64(cfg.Concurrency))
 	defer cfg.Metrics.Capacity.Sub(float64(cfg.Concurrency))
-	inFlight := inFlightBuiltin
-	if len(cfg.Handlers) > 0 {
-		inFlight = inFlightCustom
-	}
-	feed, err := cfg.Bus.Work(ctx, cfg.Pool, cfg.Concurrency*inFlight)
-	if err != nil {
-		return fmt.Errorf("executor: read work: %w", err)
-	}
 	// What runs when ctx ends goes on: only the drain's end stops it.
-	running, stop := context.WithCancel(context.WithoutCancel(ctx))
-	defer stop()
+	running, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer stop(nil)
+	if err := cfg.Bus.WatchPolicy(running, e.types.put); err != nil {
+		return fmt.Errorf("executor: read the policy: %w", err)
+	}
+	go e.rumours.run(running.Done())
 	defer e.listen()()
-	cfg.Ready(true)
-	e.serve(ctx, running, feed.C())
+	defer e.remote.listen()()
+	err := e.work(ctx, running)
 	cfg.Ready(false)
 	e.drain(stop)
-	if err := feed.Err(); err != nil && ctx.Err() == nil {
-		return fmt.Errorf("executor: read work: %w", err)
+	if errors.Is(context.Cause(ctx), ErrStuck) {
+		return context.Cause(ctx)
 	}
-	return nil
+	return err
 }
 
 type executor struct {
@@ -163,9 +153,63 @@ type executor struct {
 	stats    *Stats
 	metrics  *metrics.Executor
 	builtin  op.Types
+	types    *types
+	rumours  *rumours
+	remote   *remote
 	handlers chan struct{} // a slot for each handler that may run
 	reigns   reigns
-	wg       sync.WaitGroup
+	wg       sync.WaitGroup // of attempts and their heartbeats
+
+	abandoned, stuck atomic.Int64 // handlers that do not return: without a slot, and with one
+	fail             context.CancelCauseFunc
+}
+
+// work fetches and starts attempts until ctx ends. How much is fetched ahead
+// depends on what the pool does, which a new policy may change.
+func (e *executor) work(ctx, running context.Context) error {
+	for begun := false; ctx.Err() == nil; begun = true {
+		err := e.round(ctx, running)
+		switch {
+		case err == nil || ctx.Err() != nil:
+		case !begun || errors.Is(err, errFeed):
+			return fmt.Errorf("executor: read work: %w", err)
+		default: // it has worked before
+			e.log.Warn("work cannot be fetched for the moment", "error", err)
+			wait(ctx, lastPause)
+		}
+	}
+	return nil
+}
+
+// errFeed: the queue is of no use any more.
+var errFeed = errors.New("the feed has ended")
+
+// round is [executor.work] until the pool does something else.
+func (e *executor) round(ctx, running context.Context) error {
+	custom, changed := e.types.custom()
+	inFlight := inFlightBuiltin
+	if custom {
+		inFlight = inFlightCustom
+	}
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	feed, err := e.bus.Work(ctx, e.cfg.Pool, e.cfg.Concurrency*inFlight)
+	if err != nil {
+		return err
+	}
+	go func() {
+		select {
+		case <-changed:
+			end()
+		case <-ctx.Done():
+		}
+	}()
+	e.cfg.Ready(true)
+	e.serve(ctx, running, feed.C())
+	if err := feed.Err(); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("%w: %w", errFeed, err)
+	}
+	return nil
 }
 
 // serve starts an attempt for each item until ctx or the feed ends. A handler's
@@ -218,7 +262,7 @@ func (e *executor) giveBack(m bus.WorkItem) {
 }
 
 // drain waits for what runs, and calls stop when the time for that is over.
-func (e *executor) drain(stop context.CancelFunc) {
+func (e *executor) drain(stop context.CancelCauseFunc) {
 	done := make(chan struct{})
 	go func() {
 		e.wg.Wait()
@@ -232,6 +276,6 @@ func (e *executor) drain(stop context.CancelFunc) {
 	case <-t.C:
 	}
 	e.log.Warn("attempts were left unfinished, to another executor or the end of their leases", "attempts", e.stats.InFlight.Load())
-	stop()
+	stop(ErrDrained)
 	<-done
 }

@@ -146,7 +146,7 @@ func TestWhatAHandlerDoesBecomesTheResult(t *testing.T) {
 		kind    entity.Kind
 	}{
 		{name: "change", kind: entity.Modified, h: func(_ context.Context, k *Task) (*entity.Change, error) {
-			if k.Entity.Revision != 7 || k.Attempt != 1 || k.Key() != "change-1" {
+			if k.Entity.Revision != 7 || k.Attempt != 1 || k.Key() != "change" {
 				t.Errorf("task: %+v", k)
 			}
 			return &entity.Change{Kind: entity.Modified, Set: set}, nil

@@ -5,102 +5,89 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"runtime/debug"
+	"slices"
 	"time"
+	"unicode/utf8"
 
+	"github.com/hierarchy-bus/hierarchy/internal/bus"
 	"github.com/hierarchy-bus/hierarchy/internal/entity"
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
 
-// touchEvery is how often the queue is told that an attempt is still in hand; it
-// would give the work to somebody else after a minute.
-const touchEvery = 20 * time.Second
+// outcome is what came of an attempt: a change or a failure, or ended, which says
+// why nobody waits for either any more.
+type outcome struct {
+	change  *entity.Change
+	failure *op.Failure
+	ended   error
+}
 
-// run computes the effect of the attempt and frees the handler's slot when the
+// run computes the effect of the attempt. The handler's slot is free when the
 // handler is really done, which may be after run has returned.
-func (e *executor) run(ctx context.Context, w *op.Work, ends time.Time, touch func()) (*entity.Change, *op.Failure) {
-	free := func() {
-		e.stats.Running.Add(-1)
-		e.metrics.Running.Dec()
-		<-e.handlers
-	}
-	e.stats.Running.Add(1)
-	e.metrics.Running.Inc()
-	if _, ok := e.builtin[w.Operation.Type]; ok && e.cfg.Before == nil {
-		// Pure, except for a bounded lookup: no goroutine and no deadline.
-		defer free()
-		return e.guarded(ctx, w, ends)
-	}
-	type outcome struct {
-		change  *entity.Change
-		failure *op.Failure
+func (e *executor) run(h *hold, m bus.WorkItem) outcome {
+	s := e.enter(h.w.Operation.Type, h.w.Operation.ID)
+	if _, ok := e.builtin[h.w.Operation.Type]; ok && e.cfg.Before == nil {
+		// Pure, except for a bounded lookup: no goroutine, and no heartbeat.
+		defer s.leave()
+		return e.guarded(h)
 	}
 	done := make(chan outcome, 1)
-	hctx, cancel := context.WithDeadline(ctx, ends)
-	defer cancel()
 	go func() {
-		defer free()
-		c, f := e.guarded(hctx, w, ends)
-		done <- outcome{c, f}
+		defer s.leave()
+		o := outcome{failure: &op.Failure{Code: CodePanic, Message: "the handler ended its goroutine"}}
+		defer func() { done <- o }()
+		o = e.guarded(h)
 	}()
-	tick := time.NewTicker(touchEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case o := <-done:
-			return o.change, o.failure
-		case <-tick.C:
-			touch()
-			continue
-		case <-hctx.Done():
-		}
-		select {
-		case o := <-done: // both at once: what is done counts
-			return o.change, o.failure
-		default:
-		}
-		// The handler may be about to answer in its own words, but the lease is
-		// over: whatever it says comes too late.
-		if ctx.Err() == nil {
-			e.stats.Timeouts.Add(1)
-		}
-		return nil, &op.Failure{Code: CodeTimeout, Message: "the attempt's lease ended before its handler did"}
+	o := h.watch(done, m)
+	if o.ended != nil {
+		s.overdue()
 	}
+	if errors.Is(o.ended, ErrLeaseOver) {
+		e.stats.Timeouts.Add(1)
+		o.failure = &op.Failure{Code: CodeTimeout, Message: "the attempt's time was over before its handler returned"}
+	}
+	return o
 }
 
 // guarded computes the effect and turns a panic into a failure.
-func (e *executor) guarded(ctx context.Context, w *op.Work, ends time.Time) (c *entity.Change, f *op.Failure) {
+func (e *executor) guarded(h *hold) (o outcome) {
+	w := h.w
 	defer func() {
 		if r := recover(); r != nil {
 			e.stats.Panics.Add(1)
 			e.metrics.Panics.WithLabelValues(w.Operation.Type).Inc()
 			e.log.Error("a handler panicked", "op_type", w.Operation.Type, "op_id", w.Operation.ID, "panic", r, "stack", string(debug.Stack()))
-			c, f = nil, &op.Failure{Code: CodePanic, Message: fmt.Sprintf("the handler panicked: %.200v", r)}
+			o = outcome{failure: &op.Failure{Code: CodePanic, Message: fmt.Sprintf("the handler panicked: %.200v", r)}}
 		}
 	}()
 	if e.cfg.Before != nil {
 		if err := e.cfg.Before(*w); err != nil {
-			return nil, failureOf(err)
+			return outcome{failure: failureOf(err)}
 		}
 	}
 	var before *entity.Entity
 	if len(w.Entity) > 0 {
 		before = new(entity.Entity)
 		if err := json.Unmarshal(w.Entity, before); err != nil {
-			return nil, &op.Failure{Code: CodeSnapshot, Message: "the entity's snapshot cannot be read: " + err.Error()}
+			return outcome{failure: &op.Failure{Code: CodeSnapshot, Message: "the entity's snapshot cannot be read: " + err.Error()}}
 		}
 	}
 	if _, ok := e.builtin[w.Operation.Type]; ok {
-		return e.compute(ctx, w, before, ends)
+		o.change, o.failure = e.compute(h, before)
+	} else {
+		o.change, o.failure = e.handle(h, before)
 	}
-	return e.handle(ctx, w, before)
+	return o
 }
 
 // compute runs a built-in type. An entity that cannot be read is no fault of the
 // operation: the attempt fails and is tried again.
-func (e *executor) compute(ctx context.Context, w *op.Work, before *entity.Entity, ends time.Time) (*entity.Change, *op.Failure) {
-	return entity.Compute(&w.Operation, before, func(id string) (*entity.Entity, error) {
-		ctx, cancel := context.WithDeadline(ctx, ends)
+func (e *executor) compute(h *hold, before *entity.Entity) (*entity.Change, *op.Failure) {
+	return entity.Compute(&h.w.Operation, before, func(id string) (*entity.Entity, error) {
+		_, ends := h.until()
+		ctx, cancel := context.WithDeadline(h.ctx, ends)
 		defer cancel()
 		return e.lookup(ctx, id)
 	})
@@ -124,15 +111,19 @@ func (e *executor) lookup(ctx context.Context, id string) (*entity.Entity, error
 
 // handle runs a custom type and tries its change on the snapshot, so that a
 // mistake of the handler is told in its own attempt.
-func (e *executor) handle(ctx context.Context, w *op.Work, before *entity.Entity) (*entity.Change, *op.Failure) {
-	h := e.cfg.Handlers[w.Operation.Type]
-	if h == nil {
+func (e *executor) handle(h *hold, before *entity.Entity) (*entity.Change, *op.Failure) {
+	w := h.w
+	run := e.cfg.Handlers[w.Operation.Type]
+	if run == nil && e.types.serves(h.ctx, w.Operation.Type) {
+		run = e.remote.handle
+	}
+	if run == nil {
 		return nil, &op.Failure{Code: CodeNoHandler, Message: fmt.Sprintf("executor %s has no handler for type %s", e.cfg.Name, w.Operation.Type)}
 	}
 	if f := stale(&w.Operation, before); f != nil {
 		return nil, f
 	}
-	c, err := h(ctx, &Task{Operation: &w.Operation, Entity: before, Attempt: w.Attempt, CausedBy: w.CausedBy})
+	c, err := run(h.ctx, &Task{Operation: &w.Operation, Entity: before, Attempt: w.Attempt, CausedBy: w.CausedBy, hold: h})
 	if err != nil {
 		return nil, failureOf(err)
 	}
@@ -145,10 +136,61 @@ func (e *executor) handle(ctx context.Context, w *op.Work, before *entity.Entity
 	if c.Kind == entity.Created && c.ID == "" {
 		c.ID = w.Operation.Target
 	}
+	if f := unfit(c); f != nil {
+		return nil, f
+	}
 	if _, err := entity.Apply(before, c, w.Operation.ID, time.Now().UTC()); err != nil {
 		return nil, &op.Failure{Code: CodeBadChange, Message: err.Error(), Terminal: true}
 	}
 	return c, nil
+}
+
+// unfit says what is wrong with the values of a change before anybody looks into
+// them: too large for an entity, or nested or encoded as no submission may be.
+func unfit(c *entity.Change) *op.Failure {
+	size := 0
+	for name, value := range c.Set {
+		size += len(name) + len(value)
+	}
+	if size > entity.MaxSize {
+		return &op.Failure{
+			Code: CodeTooLarge, Terminal: true,
+			Message: fmt.Sprintf("the fields of the change have %d bytes, an entity has at most %d", size, entity.MaxSize),
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Set)) {
+		why := ""
+		switch value := c.Set[name]; {
+		case !utf8.Valid(value):
+			why = "not UTF-8"
+		case depth(value) > op.MaxDepth:
+			why = fmt.Sprintf("nested deeper than %d levels", op.MaxDepth)
+		}
+		if why != "" {
+			return &op.Failure{Code: CodeBadChange, Message: fmt.Sprintf("the value of %.40q is %s", name, why), Terminal: true}
+		}
+	}
+	return nil
+}
+
+// depth is how deeply objects and arrays are nested in a JSON value.
+func depth(value []byte) (most int) {
+	now, text := 0, false
+	for i := 0; i < len(value); i++ {
+		switch c := value[i]; {
+		case text && c == '\\':
+			i++
+		case c == '"':
+			text = !text
+		case text:
+		case c == '{' || c == '[':
+			now++
+			most = max(most, now)
+		case c == '}' || c == ']':
+			now--
+		}
+	}
+	return most
 }
 
 // stale compares expected_version for a custom type, as entity.Compute does for

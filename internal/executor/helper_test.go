@@ -95,7 +95,12 @@ func (r *running) finish() {
 // take waits for a value.
 func take[T any](t testing.TB, c <-chan T) T {
 	t.Helper()
-	deadline := time.NewTimer(patience)
+	return takeWithin(t, c, patience)
+}
+
+func takeWithin[T any](t testing.TB, c <-chan T, d time.Duration) T {
+	t.Helper()
+	deadline := time.NewTimer(d)
 	defer deadline.Stop()
 	select {
 	case v := <-c:
@@ -118,32 +123,58 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// owner answers reports like the owner of a partition.
+// owner answers reports like the owner of a partition, and no heartbeats.
 func owner(t testing.TB, b *bus.Bus, partition int, answer func(op.Result) *op.ResultAck) <-chan op.Result {
 	t.Helper()
-	got := make(chan op.Result, 100)
+	got, _ := ownerOf(t, b, partition, answer, func(op.Beat) *op.ResultAck { return nil })
+	return got
+}
+
+// ownerOf answers reports and heartbeats; nil is no answer.
+func ownerOf(t testing.TB, b *bus.Bus, partition int, answer func(op.Result) *op.ResultAck, beat func(op.Beat) *op.ResultAck) (
+	<-chan op.Result, <-chan op.Beat,
+) {
+	t.Helper()
+	results, beats := make(chan op.Result, 10_000), make(chan op.Beat, 10_000)
 	stop, err := b.Results(partition, func(data []byte, reply func([]byte)) {
 		var r op.Result
 		if err := json.Unmarshal(data, &r); err != nil {
 			t.Errorf("report %s: %v", data, err)
 			return
 		}
-		if a := answer(r); a != nil {
-			a.Type, a.OpID, a.Attempt = op.AckType, r.OpID, r.Attempt
-			body, err := op.Marshal(a)
-			if err != nil {
-				t.Error(err)
-			}
-			reply(body)
+		var a *op.ResultAck
+		if r.Type == op.BeatType {
+			v := op.Beat{Type: r.Type, OpID: r.OpID, Target: r.Target, Attempt: r.Attempt, Executor: r.Executor}
+			a = beat(v)
+			defer func() { beats <- v }()
+		} else {
+			a = answer(r)
+			defer func() { results <- r }()
 		}
-		got <- r
+		if a == nil {
+			return
+		}
+		a.Type, a.OpID, a.Attempt = op.AckType, r.OpID, r.Attempt
+		body, err := op.Marshal(a)
+		if err != nil {
+			t.Error(err)
+		}
+		reply(body)
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(stop)
-	return got
+	return results, beats
 }
+
+// prolong answers heartbeats with a lease.
+func prolong(lease time.Duration) func(op.Beat) *op.ResultAck {
+	return func(op.Beat) *op.ResultAck { return &op.ResultAck{Accepted: true, Lease: lease} }
+}
+
+// handlers serves the type greet.
+func handlers(h Handler) map[string]Handler { return map[string]Handler{"greet": h} }
 
 func accept(op.Result) *op.ResultAck { return &op.ResultAck{Accepted: true} }
 

@@ -62,7 +62,7 @@ func TestTooLargeAChange(t *testing.T) {
 	}
 	offer(t, b, custom("large"))
 	r := take(t, got)
-	if f := r.Failure; f == nil || !f.Terminal || f.Code != "change_too_large" || len(r.Change) > 0 ||
+	if f := r.Failure; f == nil || !f.Terminal || f.Code != CodeTooLarge || len(r.Change) > 0 ||
 		!strings.Contains(f.Message, "307201") || !strings.Contains(f.Message, "307200") {
 		t.Errorf("%d bytes: %+v", len(r.Change), f)
 	}

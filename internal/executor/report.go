@@ -67,11 +67,12 @@ func (e *executor) report(ctx context.Context, w *op.Work, data []byte, until ti
 	}
 }
 
-// ask sends one report and reads its answer. An answer about something else is
+// ask sends one report or heartbeat and reads its answer. An answer about something else is
 // an error like none at all.
 func (e *executor) ask(ctx context.Context, w *op.Work, data []byte, patience time.Duration) (*op.ResultAck, error) {
-	ctx, cancel := context.WithTimeout(e.reigns.of(ctx, w.Partition), patience)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
+	defer context.AfterFunc(e.reigns.of(w.Partition), cancel)()
 	body, err := e.bus.Report(ctx, w.Partition, data)
 	if err != nil {
 		return nil, err
@@ -129,14 +130,13 @@ type reign struct {
 	end context.CancelFunc
 }
 
-// of is the present reign over a partition, as part of ctx, which must be the
-// same in every call.
-func (r *reigns) of(ctx context.Context, partition int) context.Context {
+// of is the present reign over a partition.
+func (r *reigns) of(partition int) context.Context {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	v, ok := r.by[partition]
 	if !ok {
-		v.ctx, v.end = context.WithCancel(ctx)
+		v.ctx, v.end = context.WithCancel(context.Background())
 		if r.by == nil {
 			r.by = map[int]reign{}
 		}

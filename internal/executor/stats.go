@@ -12,6 +12,9 @@ type Stats struct {
 	Failed     atomic.Uint64 // attempts that failed, panics and timeouts included
 	Panics     atomic.Uint64 //
 	Timeouts   atomic.Uint64 // the lease ended before the handler did
+	Revoked    atomic.Uint64 // attempts taken away while their handler ran
+	Abandoned  atomic.Int64  // handlers that have not returned though their attempt is over, now
+	Beats      atomic.Uint64 // heartbeats that were answered
 	Accepted   atomic.Uint64 // reports that the owner committed
 	Refused    atomic.Uint64 // reports of attempts that were superseded
 	Unanswered atomic.Uint64 // reports given up
@@ -30,6 +33,9 @@ type Counts struct {
 	Failed     uint64 `json:"failed"`
 	Panics     uint64 `json:"panics"`
 	Timeouts   uint64 `json:"timeouts"`
+	Revoked    uint64 `json:"revoked"`
+	Abandoned  int64  `json:"abandoned"`
+	Beats      uint64 `json:"heartbeats"`
 	Accepted   uint64 `json:"accepted"`
 	Refused    uint64 `json:"refused"`
 	Unanswered uint64 `json:"unanswered"`
@@ -45,6 +51,7 @@ func (s *Stats) Read() Counts {
 	return Counts{
 		InFlight: s.InFlight.Load(), Running: s.Running.Load(), Received: s.Received.Load(),
 		Succeeded: s.Succeeded.Load(), Failed: s.Failed.Load(), Panics: s.Panics.Load(), Timeouts: s.Timeouts.Load(),
+		Revoked: s.Revoked.Load(), Abandoned: s.Abandoned.Load(), Beats: s.Beats.Load(),
 		Accepted: s.Accepted.Load(), Refused: s.Refused.Load(), Unanswered: s.Unanswered.Load(), Repeats: s.Repeats.Load(),
 		Superseded: s.Superseded.Load(), Garbage: s.Garbage.Load(), HandedBack: s.HandedBack.Load(),
 	}

@@ -2,6 +2,7 @@ package executor
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -89,21 +90,23 @@ func TestTakeover(t *testing.T) {
 }
 
 // The lease ends the attempt, whether or not the handler minds its context, and
-// a handler that does not mind keeps its slot until it is really done.
+// early enough for the owner to hear of it. A handler that does not mind keeps its
+// slot for a moment more.
 func TestLease(t *testing.T) {
 	bubble(t, func(t *testing.T, b *bus.Bus) {
 		got := owner(t, b, 1, accept)
 		release := make(chan struct{})
-		r := start(t, Config{Bus: b, Handlers: map[string]Handler{
-			"greet": func(ctx context.Context, k *Task) (*entity.Change, error) {
-				if k.Operation.ID == "stubborn" {
-					<-release
-					return nil, nil
-				}
-				<-ctx.Done()
-				return nil, ctx.Err()
-			},
-		}})
+		r := start(t, Config{Bus: b, Handlers: handlers(func(ctx context.Context, k *Task) (*entity.Change, error) {
+			if k.Operation.ID == "stubborn" {
+				<-release
+				return nil, nil
+			}
+			<-ctx.Done()
+			if why := context.Cause(ctx); !errors.Is(why, ErrLeaseOver) || !errors.Is(why, context.DeadlineExceeded) {
+				t.Errorf("the context ended because %v", why)
+			}
+			return nil, ctx.Err()
+		})})
 		began := time.Now()
 		for _, id := range []string{"polite", "stubborn"} {
 			w := custom(id)
@@ -112,21 +115,26 @@ func TestLease(t *testing.T) {
 		}
 		for range 2 {
 			f := take(t, got).Failure
-			if f == nil || f.Terminal {
+			if f == nil || f.Terminal || f.Code != CodeTimeout {
 				t.Errorf("%+v", f)
 			}
-			if took := time.Since(began); took < 7*time.Second || took > 8*time.Second {
+			if took := time.Since(began); took != 6750*time.Millisecond {
 				t.Errorf("reported after %s", took)
 			}
 		}
 		synctest.Wait()
-		if n := r.stats.Running.Load(); n != 1 {
-			t.Errorf("%d handlers hold a slot", n)
+		if c := r.stats.Read(); c.Running != 1 || c.Abandoned != 0 {
+			t.Errorf("at once %d running, %d abandoned", c.Running, c.Abandoned)
+		}
+		time.Sleep(patienceWithHandlers)
+		synctest.Wait()
+		if c := r.stats.Read(); c.Running != 0 || c.Abandoned != 1 {
+			t.Errorf("later %d running, %d abandoned", c.Running, c.Abandoned)
 		}
 		close(release)
 		synctest.Wait()
-		if n := r.stats.Running.Load(); n != 0 {
-			t.Errorf("%d handlers hold a slot", n)
+		if c := r.stats.Read(); c.Running != 0 || c.Abandoned != 0 {
+			t.Errorf("in the end %d running, %d abandoned", c.Running, c.Abandoned)
 		}
 		r.end()
 	})

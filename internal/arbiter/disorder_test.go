@@ -58,7 +58,7 @@ func (w *world) disorder() {
 	switch w.draw("what", 6) {
 	case 0:
 		s := w.sent[w.ids[w.draw("which", len(w.ids))]]
-		w.in = append(w.in, arbiter.Input{Cancel: &arbiter.Cancel{OpID: s.Operation.ID, Target: s.Operation.Target}})
+		w.in = append(w.in, arbiter.Input{Cancel: &arbiter.Cancel{OpID: s.Operation.ID, Target: s.Operation.Target, Alone: true}})
 	case 1:
 		w.in = append(w.in, arbiter.Input{Result: &arbiter.Result{
 			OpID: w.ids[w.draw("which", len(w.ids))], Target: "t0", Attempt: 1 + w.draw("attempt", 2), Executor: "zombie",

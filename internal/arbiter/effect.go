@@ -19,6 +19,12 @@ type Effect struct {
 	Rejected  *Rejected    `json:"rejected,omitempty"`
 	Cancelled *Cancelled   `json:"cancelled,omitempty"`
 	Refused   *Refused     `json:"refused,omitempty"`
+	Extended  *Extended    `json:"extended,omitempty"`
+	Preempted *Preempted   `json:"preempted,omitempty"`
+	Protected *Protected   `json:"protected,omitempty"`
+	Coalesced *Coalesced   `json:"coalesced,omitempty"`
+	Shared    *Shared      `json:"shared,omitempty"`
+	Parted    *Parted      `json:"parted,omitempty"`
 }
 
 // Accepted: the operation is PENDING and staged.
@@ -68,11 +74,12 @@ type Failed struct {
 }
 
 // Retry: the operation comes back to arbitration at Due (FAILED → PENDING, or
-// PENDING → PENDING for a loser with on_conflict retry).
+// PENDING → PENDING for a loser with on_conflict retry and after a lapse).
 type Retry struct {
 	OpID       string        `json:"op_id"`
 	Target     string        `json:"target_entity_id"`
 	RetryCount int           `json:"retry_count"`
+	N          int           `json:"n"` // of the delay: the n-th time it goes away, from 0
 	Delay      time.Duration `json:"delay"`
 	Due        time.Time     `json:"due"`
 	Reason     op.Reason     `json:"reason,omitempty"` // of a loser; empty after a failure
@@ -182,13 +189,13 @@ type Coalesced struct {
 }
 
 // Shared is a terminal record: the operation that this one was coalesced into
-// succeeded in this step (PENDING → SUCCEEDED, with no effect of its own).
+// has succeeded (PENDING → SUCCEEDED, with no effect of its own). It stands in
+// the same step, or in the ones right after it when that is full.
 type Shared struct {
 	OpID    string `json:"op_id"`
 	Target  string `json:"target_entity_id"`
 	With    string `json:"with"`
-	Attempt int    `json:"attempt"`
-	Input   int    `json:"input"` // index of the Result of the other one
+	Attempt int    `json:"attempt"` // of the other one
 }
 
 // Parted: the operation that this one was coalesced into ended in a way of its

@@ -61,35 +61,66 @@ func (m *Machine) kin(id string) (Kin, bool) {
 	return k, ok
 }
 
-// inherit walks the ancestors of e and sets its effective priority: the maximum
-// of its own and all of theirs. Where the walk meets an operation nobody told
-// the machine about, e asks for it.
+// lineage is what a walk over the ancestors of an operation found.
+type lineage struct {
+	effective op.Priority
+	inherit   op.Inheritance
+	ancestors []string // nearest first, the missing one last
+	missing   string   // ancestor that nobody told the machine about
+}
+
+// walk goes up from an operation: its effective priority is the maximum of its
+// own and that of all its ancestors (contract §3.3). lookup knows them.
+func walk(id, parent string, own op.Priority, lookup func(string) (Kin, bool)) lineage {
+	w := lineage{effective: own}
+	for next := parent; next != ""; {
+		if next == id || slices.Contains(w.ancestors, next) {
+			w.inherit.Cycle = true
+			return w
+		}
+		if len(w.ancestors) == MaxDepth {
+			w.inherit.Truncated = true
+			return w
+		}
+		w.ancestors = append(w.ancestors, next)
+		k, ok := lookup(next)
+		if !ok {
+			w.missing = next
+			return w
+		}
+		if k.Priority > w.effective {
+			w.effective, w.inherit.Path = k.Priority, slices.Clone(w.ancestors)
+		}
+		next = k.Parent
+	}
+	return w
+}
+
+// inherit sets the effective priority of e. Where the walk meets an operation
+// nobody told the machine about, e asks for it.
 func (m *Machine) inherit(e *entry) {
 	m.unwait(e)
-	e.effective, e.inherit, e.asking, e.missing = e.op.Priority, op.Inheritance{}, false, ""
-	path := make([]string, 0, 4)
-	seen := map[string]bool{e.op.ID: true}
-	for id := e.op.Parent; id != ""; {
-		if seen[id] {
-			e.inherit.Cycle = true
-			return
+	w := walk(e.op.ID, e.op.Parent, e.op.Priority, m.kin)
+	e.effective, e.inherit, e.asking = w.effective, w.inherit, false
+	if !slices.Equal(e.ancestors, w.ancestors) {
+		m.disinherit(e)
+		e.ancestors = w.ancestors
+		for _, id := range e.ancestors {
+			m.heirs[id] = m.heirs[id].with(e)
 		}
-		if len(path) == MaxDepth {
-			e.inherit.Truncated = true
-			return
-		}
-		k, ok := m.kin(id)
-		if !ok {
-			m.await(e, id)
-			return
-		}
-		seen[id] = true
-		path = append(path, id)
-		if k.Priority > e.effective {
-			e.effective, e.inherit.Path = k.Priority, slices.Clone(path)
-		}
-		id = k.Parent
 	}
+	if w.missing != "" {
+		m.await(e, w.missing)
+	}
+	m.severed(e)
+}
+
+// disinherit takes e out of the families of its ancestors.
+func (m *Machine) disinherit(e *entry) {
+	for _, id := range e.ancestors {
+		strike(m.heirs, id, e)
+	}
+	e.ancestors = nil
 }
 
 // await registers e for the ancestor that is missing and has it looked for. Once
@@ -171,6 +202,9 @@ func (m *Machine) adopt(id string) {
 	}
 	for _, t := range changed {
 		m.shed(t) // a longer path is more to tell
+		if t.executing != nil {
+			m.openWindow(t) // one of them may be stronger now
+		}
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
@@ -24,9 +23,14 @@ type Machine struct {
 	timers   timers
 	waiters  map[string][]*entry // by the missing ancestor
 	wants    []string            // ancestors to look up elsewhere
+	heirs    map[string]family   // open operations by ancestor
+	cut      *cuts               // ancestors whose cancellation took their heirs with them
+	rivals   map[string]family   // open operations that a newer one may supersede
 	finished map[string]*entry   // reached their end in the last step
 	ready    []*target           // may be resolvable; asked at the end of a step
+	chores   []chore             // what is settled already and must be told, one by one
 	running  int                 // executing operations
+	consumed uint64              // highest intake sequence seen
 	bare     bool                // the current step has no inputs
 	size     int                 // estimated bytes of the current step's effects
 	decided  int                 // decisions of this step, for their ids
@@ -42,12 +46,17 @@ func New(partition int) *Machine {
 		targets:   map[string]*target{},
 		recent:    newRecent(),
 		waiters:   map[string][]*entry{},
+		heirs:     map[string]family{},
+		cut:       newCuts(),
+		rivals:    map[string]family{},
 		finished:  map[string]*entry{},
 	}
 }
 
 // Step applies s.In at s.At and sets s.Out. Inputs are applied in order; then
 // everything that is due fires; then every staging area that can be resolved is.
+// What an input means for many operations at once is told before anything else,
+// if need be in several steps.
 // s.ID, s.Number and s.At must be set; an instant before the last one is raised
 // to it, so that time never runs backwards in a journal.
 //
@@ -72,8 +81,12 @@ func (m *Machine) Step(s *Step) {
 	for i := range s.In {
 		m.apply(&s.In[i], i)
 	}
-	m.fireDue()
-	m.resolveReady()
+	if m.work() {
+		m.fireDue()
+		if m.work() {
+			m.resolveReady()
+		}
+	}
 	s.Out = m.out
 }
 
@@ -111,7 +124,9 @@ func (m *Machine) Next() (time.Time, bool) {
 
 // Backlog reports whether the last step left something over that could not fit
 // into it. The next step should bring no inputs, so that it has room.
-func (m *Machine) Backlog() bool { return len(m.ready) > 0 && m.capacity() }
+func (m *Machine) Backlog() bool {
+	return len(m.chores) > 0 || len(m.ready) > 0 && m.capacity()
+}
 
 // capacity reports whether another operation may execute in this partition.
 func (m *Machine) capacity() bool {
@@ -155,144 +170,16 @@ func (m *Machine) apply(in *Input, index int) {
 		m.submit(in.Submit)
 	case in.Result != nil:
 		m.result(in.Result, index)
+	case in.Beat != nil:
+		m.beat(in.Beat, index)
 	case in.Kin != nil:
 		m.learn(in.Kin)
 	case in.Cancel != nil:
 		m.cancel(in.Cancel, index)
 	case in.Policy != nil:
-		m.policy = *in.Policy
+		m.adoptPolicy(in.Policy)
 	case in.Invalid != nil:
 		// Recorded and told to the world, but nothing to arbitrate.
-	}
-}
-
-func (m *Machine) submit(s *Submit) {
-	id := s.Operation.ID
-	if s.Known || m.Remembers(id) {
-		m.emit(Effect{Repeated: &Repeated{OpID: id, Place: s.Place}})
-		return
-	}
-	e := &entry{op: s.Operation, place: s.Place, causedBy: s.CausedBy, traceparent: s.Traceparent, status: op.Pending, accepted: m.at}
-	m.ops[id] = e
-	m.emit(Effect{Accepted: &Accepted{OpID: id}})
-	if !e.followUp() {
-		e.expires = m.at.Add(m.policy.MaxOperationAge)
-		if d := e.op.Deadline; d != nil {
-			if t := d.Resolve(m.at); t.Before(e.expires) {
-				e.expires = t
-			}
-		}
-		m.arm(&e.expiry, timer{at: e.expires, kind: timerExpiry, key: id, entry: e})
-	}
-	m.adopt(id)
-	m.stage(e)
-}
-
-func (m *Machine) result(r *Result, index int) {
-	e := m.ops[r.OpID]
-	switch {
-	case e == nil:
-		m.refuse(r, index, "the operation is not open")
-		return
-	case e.status != op.Executing:
-		m.refuse(r, index, "the operation is not executing")
-		return
-	case e.attempt != r.Attempt:
-		m.refuse(r, index, "the current attempt is "+strconv.Itoa(e.attempt))
-		return
-	}
-	m.release(e)
-	if r.Failure == nil {
-		m.become(e, op.Succeeded)
-		m.emit(Effect{Succeeded: &Succeeded{OpID: r.OpID, Target: e.op.Target, Attempt: e.attempt, Input: index, Duration: r.Duration}})
-		m.finish(e)
-		return
-	}
-	m.become(e, op.Failed)
-	e.failure = r.Failure
-	m.emit(Effect{Failed: &Failed{OpID: r.OpID, Target: e.op.Target, Attempt: e.attempt, Failure: r.Failure, Duration: r.Duration}})
-	switch {
-	case r.Failure.Terminal:
-		reason := r.Failure.Reason
-		if reason == "" {
-			reason = op.TerminalError
-		}
-		m.reject(e, &Rejected{Reason: reason, Failure: r.Failure, CurrentVersion: r.Failure.CurrentVersion})
-	case e.retries >= e.op.Retries():
-		m.reject(e, &Rejected{Reason: op.MaxRetries, Failure: r.Failure})
-	default:
-		m.backOff(e, &Retry{})
-	}
-}
-
-func (m *Machine) refuse(r *Result, index int, why string) {
-	m.emit(Effect{Refused: &Refused{OpID: r.OpID, Target: r.Target, Attempt: r.Attempt, Executor: r.Executor, Input: index, Why: why}})
-}
-
-// cancel ends a pending operation. One that executes is protected, and so is the
-// other side of a structural operation; the request is recorded as refused.
-func (m *Machine) cancel(c *Cancel, index int) {
-	e := m.ops[c.OpID]
-	switch {
-	case e == nil || e.op.Target != c.Target:
-		m.emit(Effect{Refused: &Refused{OpID: c.OpID, Target: c.Target, Input: index, Why: "no open operation of this id on this target"}})
-	case e.status == op.Executing:
-		m.emit(Effect{Refused: &Refused{OpID: c.OpID, Target: c.Target, Attempt: e.attempt, Input: index, Why: "the operation is executing"}})
-	case e.followUp():
-		m.emit(Effect{Refused: &Refused{OpID: c.OpID, Target: c.Target, Attempt: e.attempt, Input: index, Why: "the other side of a structural operation is not cancelled"}})
-	default:
-		m.unstage(e)
-		m.become(e, op.Cancelled)
-		e.reason = op.CancelledByRequest
-		m.emit(Effect{Cancelled: &Cancelled{OpID: c.OpID, Target: c.Target, Reason: op.CancelledByRequest}})
-		m.finish(e)
-	}
-}
-
-// release takes the executing operation off its target.
-func (m *Machine) release(e *entry) {
-	m.disarm(&e.wake)
-	t := m.targets[e.op.Target]
-	t.executing = nil
-	m.running--
-	m.openWindow(t)
-}
-
-// backOff sends e away until its delay has passed.
-func (m *Machine) backOff(e *entry, r *Retry) {
-	delay := m.delay(e)
-	e.retries++
-	if e.status != op.Pending {
-		m.become(e, op.Pending)
-	}
-	e.due = m.at.Add(delay)
-	r.OpID, r.Target, r.RetryCount, r.Delay, r.Due = e.op.ID, e.op.Target, e.retries, delay, e.due
-	m.emit(Effect{Retry: r})
-	m.arm(&e.wake, timer{at: e.due, kind: timerRetry, key: e.op.ID, entry: e})
-}
-
-// reject ends e. The caller has taken it off its target or staging area.
-func (m *Machine) reject(e *entry, r *Rejected) {
-	r.OpID, r.Target, r.From = e.op.ID, e.op.Target, e.status
-	m.become(e, op.Rejected)
-	e.reason, e.winner = r.Reason, r.Winner
-	if r.Decision == "" {
-		r.Decision = e.decision
-	}
-	m.emit(Effect{Rejected: r})
-	m.finish(e)
-}
-
-func (m *Machine) finish(e *entry) {
-	id := e.op.ID
-	m.disarm(&e.expiry)
-	m.disarm(&e.wake)
-	delete(m.ops, id)
-	m.finished[id] = e
-	m.recent.add(Kin{OpID: id, Priority: e.op.Priority, Parent: e.op.Parent})
-	if t := m.targets[e.op.Target]; t != nil && t.idle() && !t.marked {
-		m.disarm(&t.window)
-		delete(m.targets, e.op.Target)
 	}
 }
 
@@ -318,29 +205,12 @@ func (m *Machine) fireDue() {
 			m.stage(t.entry)
 		case timerLease:
 			m.lapse(t.entry)
+		case timerGrace:
+			m.graceEnds(t.entry)
 		case timerExpiry:
 			m.expire(t.entry)
 		}
 	}
-}
-
-// lapse takes an attempt back whose lease ran out. It costs no retry: most
-// likely nobody ever began it.
-func (m *Machine) lapse(e *entry) {
-	m.release(e)
-	m.become(e, op.Pending)
-	m.emit(Effect{Lapsed: &Lapsed{OpID: e.op.ID, Target: e.op.Target, Attempt: e.attempt, RetryCount: e.retries}})
-	m.stage(e)
-}
-
-// expire ends a pending operation whose deadline or maximum age has passed. An
-// executing one is protected; it is asked again when it comes back to staging.
-func (m *Machine) expire(e *entry) {
-	if e.status == op.Executing {
-		return
-	}
-	m.unstage(e)
-	m.reject(e, &Rejected{Reason: op.Expired, Failure: e.failure})
 }
 
 // resolveReady resolves every staging area that can be, in the order in which
@@ -353,7 +223,10 @@ func (m *Machine) resolveReady() {
 	for i := 0; i < len(m.ready); i++ {
 		t := m.ready[i]
 		switch {
-		case !t.resolvable(m.at):
+		case t.executing != nil:
+			t.marked = false
+			m.contest(t)
+		case !m.resolvable(t):
 			t.marked = false
 			if t.idle() {
 				m.disarm(&t.window)
@@ -375,7 +248,7 @@ func (m *Machine) resolveReady() {
 // fits reports whether a decision about t still fits into this step. A large one
 // gets a step of its own.
 func (m *Machine) fits(t *target) bool {
-	return m.size+t.weight() <= MaxEffectBytes || m.bare && m.size == 0
+	return m.size+m.weight(t) <= MaxEffectBytes || m.bare && m.size == 0
 }
 
 // touch has t looked at when the inputs of the step are applied.

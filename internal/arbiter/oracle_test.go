@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -23,9 +22,9 @@ type oracle struct {
 	facts  map[string]fact
 	opened map[string]time.Time
 	closes map[string]time.Time
-	due    map[string]time.Time // the machine's draws, by operation and retry
-	since  map[string]int       // the step in which a target became resolvable
-	order  []string             // the machine's choice among those of one step
+	due    map[string][]time.Time // the machine's draws, by operation
+	since  map[string]int         // the step in which a target became resolvable
+	order  []string               // the machine's choice among those of one step
 	steps  int
 	now    time.Time
 	said   []string
@@ -42,9 +41,14 @@ type claim struct {
 	answered string // ancestor that nobody knows
 	attempt  int
 	retries  int
+	trips    int // how often it was sent away
 	expires  time.Time
 	lease    time.Time
-	spent    bool // its expiry came while it was executing
+	granted  time.Time
+	stop     time.Time   // a cancel waits until then
+	told     bool        // what protects its current attempt
+	strength op.Priority // effective, when it was promoted
+	spent    bool        // its expiry came while it was executing
 }
 
 // followUp: the other side of a structural operation may not be lost.
@@ -53,7 +57,7 @@ func (c *claim) followUp() bool { return c.Operation.Type == op.TypeFollowUp }
 func newOracle() *oracle {
 	return &oracle{
 		policy: arbiter.DefaultPolicy(), all: map[string]*claim{}, facts: map[string]fact{},
-		opened: map[string]time.Time{}, closes: map[string]time.Time{}, due: map[string]time.Time{}, since: map[string]int{},
+		opened: map[string]time.Time{}, closes: map[string]time.Time{}, due: map[string][]time.Time{}, since: map[string]int{},
 	}
 }
 
@@ -175,6 +179,7 @@ func (o *oracle) decide(target string) {
 	o.say("%s: %s wins by %s out of %d", target, winner.Operation.ID, rule, len(area))
 	o.say("%s: %s %d %q won", target, winner.Operation.ID, best, why)
 	winner.state, winner.lease, winner.attempt = "executing", o.now.Add(o.policy.AttemptTimeout), winner.attempt+1
+	winner.granted, winner.told, winner.stop, winner.strength = o.now, false, time.Time{}, best
 	if !winner.followUp() && winner.expires.Before(winner.lease) {
 		winner.lease = winner.expires
 	}
@@ -193,7 +198,7 @@ func (o *oracle) decide(target string) {
 			}
 			verdict = "queued"
 		case verdict == "retry" && c.retries < *c.Operation.MaxRetries:
-			o.away(c)
+			o.away(c, 1)
 		case verdict == "retry":
 			verdict = "rejected"
 			o.over(c, "REJECTED max_retries to "+winner.Operation.ID)
@@ -210,13 +215,10 @@ func (o *oracle) over(c *claim, how string) {
 	o.say("%s is %s", c.Operation.ID, how)
 }
 
-func (o *oracle) away(c *claim) {
-	c.state, c.answered, c.retries = "away", "", c.retries+1
+func (o *oracle) away(c *claim, cost int) {
+	c.state, c.answered, c.retries, c.trips = "away", "", c.retries+cost, c.trips+1
 	o.say("%s waits for retry %d", c.Operation.ID, c.retries)
 }
-
-// draw is the key of a delay that the machine has drawn.
-func draw(id string, retry int) string { return id + "/" + strconv.Itoa(retry) }
 
 // count is over all targets when none is named.
 func (o *oracle) count(target, state string) (n int) {
@@ -315,11 +317,17 @@ func (o *oracle) input(in arbiter.Input) {
 		}
 	case in.Cancel != nil:
 		c := o.all[in.Cancel.OpID]
-		if c == nil || c.Operation.Target != in.Cancel.Target || c.state == "done" || c.state == "executing" || c.followUp() {
+		switch {
+		case c == nil || c.Operation.Target != in.Cancel.Target || c.state == "done" || c.followUp():
 			o.say("%s is refused", in.Cancel.OpID)
-			return
+		case c.state == "executing" && o.now.Before(c.granted.Add(o.policy.GracePeriod)):
+			if c.stop.IsZero() {
+				c.stop = c.granted.Add(o.policy.GracePeriod)
+			}
+			o.say("%s is protected from a cancel by grace", c.Operation.ID)
+		default:
+			o.over(c, "CANCELLED cancelled")
 		}
-		o.over(c, "CANCELLED cancelled")
 	case in.Policy != nil:
 		o.policy = *in.Policy
 	case in.Result != nil:
@@ -342,7 +350,10 @@ func (o *oracle) result(r *arbiter.Result) {
 		o.over(c, "REJECTED max_retries")
 	default:
 		o.say("%s failed", r.OpID)
-		o.away(c)
+		o.away(c, 1)
+		if !c.stop.IsZero() {
+			o.over(c, "CANCELLED cancelled")
+		}
 	}
 }
 
@@ -364,8 +375,11 @@ func (o *oracle) pass() {
 		if c.state == "executing" && !c.lease.After(o.now) {
 			events = append(events, event{c.lease, 1, c})
 		}
-		if due := o.due[draw(c.Operation.ID, c.retries)]; c.state == "away" && !due.After(o.now) {
-			events = append(events, event{due, 2, c})
+		if c.state == "executing" && !c.stop.IsZero() && !c.stop.After(o.now) {
+			events = append(events, event{c.stop, 2, c})
+		}
+		if c.state == "away" && c.trips <= len(o.due[c.Operation.ID]) && !o.due[c.Operation.ID][c.trips-1].After(o.now) {
+			events = append(events, event{o.due[c.Operation.ID][c.trips-1], 3, c})
 		}
 	}
 	slices.SortFunc(events, func(a, b event) int {
@@ -379,12 +393,42 @@ func (o *oracle) pass() {
 		case e.kind == 0:
 			o.over(e.c, "REJECTED expired")
 		case e.kind == 1:
-			o.say("%s lapsed", e.c.Operation.ID)
-			o.stage(e.c)
+			o.lapse(e.c)
+		case e.kind == 2 && e.c.state == "executing":
+			o.over(e.c, "CANCELLED cancelled")
+		case e.kind == 2:
 		default:
 			o.stage(e.c)
 		}
 	}
 	o.decideAll()
+	o.contest()
 	o.claims = slices.DeleteFunc(o.claims, func(c *claim) bool { return c.state == "done" })
+}
+
+func (o *oracle) lapse(c *claim) {
+	o.say("%s lapsed", c.Operation.ID)
+	switch {
+	case !c.followUp() && !c.expires.After(o.now):
+		o.over(c, "REJECTED expired")
+	case !c.stop.IsZero():
+		o.over(c, "CANCELLED cancelled")
+	default:
+		o.away(c, 0)
+	}
+}
+
+// contest says what protects whoever executes while somebody stronger waits.
+func (o *oracle) contest() {
+	for _, c := range o.claims {
+		if c.state != "executing" || c.told {
+			continue
+		}
+		if area := o.staged(c.Operation.Target); len(area) > 0 {
+			if best, _, _ := o.rank(area[0]); best > c.strength {
+				c.told = true
+				o.say("%s is protected from %s by executing", c.Operation.ID, area[0].Operation.ID)
+			}
+		}
+	}
 }

@@ -127,10 +127,8 @@ func (p *Policy) Allowed(opType, submitter string, asked op.Priority) op.Priorit
 
 // Stops reports whether operations of this type on this target are paused.
 func (p *Policy) Stops(opType, target string) bool {
-	for _, t := range p.Paused.Types {
-		if t == opType {
-			return true
-		}
+	if slices.Contains(p.Paused.Types, opType) {
+		return true
 	}
 	for _, t := range p.Paused.Targets {
 		if prefix, ok := strings.CutSuffix(t, "*"); ok && strings.HasPrefix(target, prefix) || t == target {

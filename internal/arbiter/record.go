@@ -61,16 +61,16 @@ type Invalid struct {
 }
 
 // Cancel asks for the end of open operations. Exactly one of OpID, All,
-// Submitter and Ancestor says of which: one operation of the target, all of the
+// Submitter and Ancestors says of which: one operation of the target, all of the
 // target, all of one submitter in this partition, or the pending descendants of
-// an operation that another partition has cancelled.
+// operations that another partition has cancelled.
 type Cancel struct {
 	op.Place
-	Target    string `json:"target_entity_id,omitempty"`
-	OpID      string `json:"op_id,omitempty"`
-	All       bool   `json:"all,omitempty"`
-	Submitter string `json:"submitter,omitempty"`
-	Ancestor  string `json:"ancestor,omitempty"`
+	Target    string   `json:"target_entity_id,omitempty"`
+	OpID      string   `json:"op_id,omitempty"`
+	All       bool     `json:"all,omitempty"`
+	Submitter string   `json:"submitter,omitempty"`
+	Ancestors []string `json:"ancestors,omitempty"`
 	// Alone spares the pending descendants (cascade: false).
 	Alone bool `json:"alone,omitempty"`
 }

@@ -19,7 +19,11 @@ func (s *script) facts(effects []arbiter.Effect) (told []string) {
 	for i := range effects {
 		switch e := &effects[i]; {
 		case e.Accepted != nil:
-			say("%s is PENDING", e.Accepted.OpID)
+			if a := e.Accepted; a.Asked > 0 {
+				say("%s is PENDING with %s, it asked for %s", a.OpID, a.Priority, a.Asked)
+			} else {
+				say("%s is PENDING", a.OpID)
+			}
 		case e.Repeated != nil:
 			say("%s was submitted before", e.Repeated.OpID)
 		case e.Decision != nil:
@@ -35,17 +39,95 @@ func (s *script) facts(effects []arbiter.Effect) (told []string) {
 			r := e.Retry
 			say("%s is PENDING: retry %d in %s%s", r.OpID, r.RetryCount, r.Delay.Round(time.Microsecond), lostTo(r.Reason, r.Winner))
 		case e.Lapsed != nil:
-			say("%s lapsed in attempt %d and is PENDING: retry %d", e.Lapsed.OpID, e.Lapsed.Attempt, e.Lapsed.RetryCount)
+			l := e.Lapsed
+			say("%s lapsed in attempt %d and is PENDING: retry %d%s", l.OpID, l.Attempt, l.RetryCount, map[bool]string{true: ", somebody had begun it"}[l.Claimed])
 		case e.Rejected != nil:
 			say("%s", rejection(e.Rejected))
 		case e.Cancelled != nil:
-			say("%s is CANCELLED: %s", e.Cancelled.OpID, e.Cancelled.Reason)
+			say("%s", cancellation(e.Cancelled))
 		case e.Refused != nil:
 			r := e.Refused
 			say("refused about %s: %s %s", r.OpID, r.Why, map[bool]string{true: "(from " + r.Executor + ")"}[r.Executor != ""])
+		default:
+			told = append(told, s.seldom(e)...)
 		}
 	}
 	return told
+}
+
+// seldom says what not every life has.
+func (s *script) seldom(e *arbiter.Effect) []string {
+	switch {
+	case e.Extended != nil:
+		return []string{fmt.Sprintf("%s may go on with attempt %d until %s", e.Extended.OpID, e.Extended.Attempt, s.since(e.Extended.LeaseEnds))}
+	case e.Preempted != nil:
+		p := e.Preempted
+		return []string{fmt.Sprintf("%s is preempted in attempt %d by %s and is PENDING, time %d", p.OpID, p.Attempt, p.By, p.Count)}
+	case e.Protected != nil:
+		p := e.Protected
+		from := p.By
+		if p.Cancel {
+			from = "a cancel"
+		}
+		return []string{fmt.Sprintf("%s is protected from %s by %s until %s", p.OpID, from, p.Kind, s.since(p.Until))}
+	case e.Coalesced != nil:
+		return []string{fmt.Sprintf("%s is coalesced into %s", e.Coalesced.OpID, e.Coalesced.Into)}
+	case e.Shared != nil:
+		return []string{fmt.Sprintf("%s is SUCCEEDED with %s by its attempt %d", e.Shared.OpID, e.Shared.With, e.Shared.Attempt)}
+	case e.Parted != nil:
+		return []string{fmt.Sprintf("%s is parted from %s and staged again", e.Parted.OpID, e.Parted.From)}
+	}
+	return []string{"an effect without words"}
+}
+
+func cancellation(c *arbiter.Cancelled) string {
+	text := fmt.Sprintf("%s is CANCELLED: %s", c.OpID, c.Reason)
+	if c.From == op.Executing {
+		text = fmt.Sprintf("%s is CANCELLED from %s: %s, attempt %d is stopped", c.OpID, c.From, c.Reason, c.Attempt)
+	}
+	if c.Ancestor != "" {
+		text += ", because of " + c.Ancestor
+	}
+	if !c.Cascade {
+		text += ", alone"
+	}
+	return text
+}
+
+// forecast says what would happen.
+func forecast(f *op.Forecast) string {
+	text := fmt.Sprintf("%s would %s", f.OpID, f.Outlook)
+	if f.Outlook == op.WouldRefuse {
+		text = f.OpID + " would be refused"
+	}
+	for _, part := range []struct{ name, value string }{
+		{"verdict", string(f.Verdict)},
+		{"rule", string(f.Rule)},
+		{"reason", string(f.Reason)},
+		{"against", f.Against},
+		{"executing", f.Executing},
+		{"unknown parent", f.UnknownParent},
+		{"path", strings.Join(f.Path, ",")},
+	} {
+		if part.value != "" {
+			text += ", " + part.name + " " + part.value
+		}
+	}
+	text += fmt.Sprintf(", %s effective %s", f.Priority, f.Effective)
+	if f.AgainstEffective > 0 {
+		text += fmt.Sprintf(" against %s", f.AgainstEffective)
+	}
+	if f.Asked > 0 {
+		text += fmt.Sprintf(", it asks for %s", f.Asked)
+	}
+	text += fmt.Sprintf(", %d staged", f.Staged)
+	if f.RetryAfterMS > 0 {
+		text += fmt.Sprintf(", try again after %dms", f.RetryAfterMS)
+	}
+	if f.Message != "" {
+		text += ": " + f.Message
+	}
+	return text
 }
 
 func lostTo(reason op.Reason, winner string) string {
@@ -66,6 +148,9 @@ func rejection(r *arbiter.Rejected) string {
 	if r.CurrentVersion != nil {
 		text += fmt.Sprintf(", current version %d", *r.CurrentVersion)
 	}
+	if r.RetryAfter > 0 {
+		text += fmt.Sprintf(", try again after %s", r.RetryAfter)
+	}
 	return text
 }
 
@@ -77,8 +162,14 @@ func (s *script) decision(d *op.Decision) []string {
 			return append(told, fmt.Sprintf("  and %d more", len(d.Contenders)-i))
 		}
 		line := fmt.Sprintf("  %s %s", c.OpID, c.Effective)
-		if c.Effective != c.Priority {
+		if inherited := c.Effective - op.Priority(c.Boost); inherited != c.Priority {
 			line = fmt.Sprintf("  %s %s, inherited by %s through %s", c.OpID, c.Effective, c.Priority, path(c.Path))
+		}
+		if c.Boost > 0 {
+			line += fmt.Sprintf(", %d of it for waiting", c.Boost)
+		}
+		if c.Asked > 0 {
+			line += fmt.Sprintf(", it asked for %s", c.Asked)
 		}
 		if c.UnknownParent != "" {
 			line += ", " + c.UnknownParent + " is unknown"
@@ -125,6 +216,16 @@ func summary(effects []arbiter.Effect) []string {
 			counts["lapsed"]++
 		case e.Rejected != nil:
 			counts["REJECTED: "+string(e.Rejected.Reason)]++
+		case e.Cancelled != nil:
+			counts["CANCELLED: "+string(e.Cancelled.Reason)]++
+		case e.Protected != nil:
+			counts["protected by "+string(e.Protected.Kind)]++
+		case e.Coalesced != nil:
+			counts["coalesced"]++
+		case e.Shared != nil:
+			counts["SUCCEEDED with another"]++
+		case e.Parted != nil:
+			counts["parted"]++
 		default:
 			counts["other"]++
 		}

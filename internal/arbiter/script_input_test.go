@@ -1,6 +1,8 @@
 package arbiter_test
 
 import (
+	"encoding/json"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -48,8 +50,11 @@ func (s *script) input(cmd string, list []datadriven.CmdArg, place op.Place) arb
 		return arbiter.Input{Submit: &in}
 	case "finish", "fail":
 		return arbiter.Input{Result: s.result(id, a, cmd == "fail")}
+	case "beat":
+		r := s.result(id, a, false)
+		return arbiter.Input{Beat: &arbiter.Beat{OpID: id, Target: r.Target, Attempt: r.Attempt, Executor: r.Executor}}
 	case "cancel":
-		return arbiter.Input{Cancel: &arbiter.Cancel{OpID: id, Target: a.or("target", s.sent[id].Operation.Target)}}
+		return arbiter.Input{Cancel: s.cancel(id, a, place)}
 	case "kin":
 		k := arbiter.Kin{OpID: id, Parent: a["parent"]}
 		if _, k.Unknown = a["unknown"]; k.Unknown {
@@ -67,11 +72,35 @@ func (s *script) input(cmd string, list []datadriven.CmdArg, place op.Place) arb
 	return arbiter.Input{}
 }
 
+func (s *script) cancel(id string, a args, place op.Place) *arbiter.Cancel {
+	c := &arbiter.Cancel{Place: place, Submitter: a["submitter"]}
+	_, c.Alone = a["alone"]
+	if all, ok := a["ancestors"]; ok {
+		c.Ancestors = strings.Split(all, ", ")
+	}
+	switch {
+	case id == "all":
+		c.All, c.Target = true, a.or("target", "door")
+	case id != "":
+		c.OpID, c.Target = id, a.or("target", s.sent[id].Operation.Target)
+	}
+	return c
+}
+
 func (s *script) operation(id string, a args) op.Operation {
 	retries := s.number(a.or("max_retries", "3"))
 	o := op.Operation{
 		ID: id, Type: a.or("type", op.TypeModifyField), Target: a.or("target", "door"), Priority: s.priority(a.or("priority", "NORMAL")),
 		Parent: a["parent"], MaxRetries: &retries, OnConflict: op.Conflict(a.or("on_conflict", "reject")),
+	}
+	o.Submitter, o.Source = a["submitter"], a["source"]
+	_, o.Preemptible = a["preemptible"]
+	if v, ok := a["params"]; ok {
+		o.Params = []byte(strconv.Quote(v))
+	}
+	if v, ok := a["expected_version"]; ok {
+		n := int64(s.number(v))
+		o.ExpectedVersion = &n
 	}
 	if d, ok := a["deadline"]; ok {
 		o.Deadline = &op.Deadline{After: s.duration(d)}
@@ -100,10 +129,35 @@ func (s *script) result(id string, a args, failed bool) *arbiter.Result {
 	return r
 }
 
+// policy is the default one with some of its fields changed: by the short names
+// of scripts, or as operators name them, with dots where objects are nested.
 func (s *script) policy(list []datadriven.CmdArg) *arbiter.Policy {
-	p := arbiter.DefaultPolicy()
-	p.Revision = s.m.Policy().Revision + 1
+	tree := map[string]any{}
+	var short []datadriven.CmdArg
 	for _, arg := range list {
+		if slices.Contains([]string{"window", "by_type", "by_prefix", "lease", "age", "staged", "executing", "retry_base", "retry_max"}, arg.Key) {
+			short = append(short, arg)
+			continue
+		}
+		at := tree
+		path := strings.Split(arg.Key, ".")
+		for _, name := range path[:len(path)-1] {
+			if at[name] == nil {
+				at[name] = map[string]any{}
+			}
+			at = at[name].(map[string]any)
+		}
+		at[path[len(path)-1]] = policyValue(arg)
+	}
+	data, err := json.Marshal(tree)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	p, err := arbiter.ParsePolicy(data, s.m.Policy().Revision+1)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, arg := range short {
 		v := strings.Join(arg.Vals, ", ")
 		switch arg.Key {
 		case "window":
@@ -124,11 +178,24 @@ func (s *script) policy(list []datadriven.CmdArg) *arbiter.Policy {
 			p.RetryBase = s.duration(v)
 		case "retry_max":
 			p.RetryMax = s.duration(v)
-		default:
-			s.t.Fatalf("no policy %q", arg.Key)
 		}
 	}
 	return &p
+}
+
+// policyValue is a list if it is written in parentheses, {} if there is nothing,
+// a number if it is one, and else a text.
+func policyValue(arg datadriven.CmdArg) any {
+	if len(arg.Vals) == 0 {
+		return map[string]any{}
+	}
+	if v := arg.Vals[0]; len(arg.Vals) == 1 && !strings.HasSuffix(arg.Key, "paused.types") && !strings.HasSuffix(arg.Key, "paused.targets") {
+		if n, err := strconv.Atoi(v); err == nil {
+			return n
+		}
+		return v
+	}
+	return arg.Vals
 }
 
 func (s *script) windows(pairs []string) map[string]time.Duration {

@@ -19,6 +19,7 @@ import (
 // TestScripts plays testdata. Each file is one life of one partition:
 //
 //	submit a priority=LOW target=door parent=p on_conflict=queue max_retries=1 deadline=50ms
+//	submit b submitter=s preemptible params=red source=e expected_version=3
 //	again a                      submit the same id once more
 //	array | together             the lines below are one intake message | one step
 //	crowd c n=50 targets=5       many operations; priorities go round LOW, NORMAL, HIGH, CRITICAL
@@ -27,9 +28,14 @@ import (
 //	finish a | fail a error=(no route to host) terminal attempt=1 by=zombie
 //	finish everything            every executing operation
 //	lapse a                      time passes until the lease of a ends
-//	cancel a
+//	beat a by=worker             the lease of a's attempt is prolonged
+//	cancel a | cancel all target=door | cancel submitter=s | cancel ancestors=(p, q)
+//	                             with the word alone, descendants are spared
 //	kin p priority=10 parent=q | kin p unknown upto=3
 //	policy window=0s by_type=(version_entity:50ms) by_prefix=(vip-:0s) lease=1s age=1h staged=3 executing=2
+//	policy preemption=after_grace aging.every=1s types.mine paused.types=(mine)
+//	                             every field of a policy, as operators name it
+//	whatif a priority=LOW        a forecast; nothing is submitted
 //	snapshot                     through JSON and back, in place
 //	chain k n=32 parent=p        kin k1 to k32, each the parent of the one before; the last is CRITICAL
 //	takeover after=1s            an epoch begins
@@ -93,6 +99,14 @@ func (s *script) run(d *datadriven.TestData) string {
 		s.steps = append(s.steps, arbiter.Step{Schema: arbiter.StepSchema, ID: "takeover", Number: uint64(len(s.steps) + 1), At: s.now, Takeover: true})
 		s.m.Step(&s.steps[len(s.steps)-1])
 		return fmt.Sprintf("%d effects", len(s.steps[len(s.steps)-1].Out))
+	case "whatif":
+		before := string(encoded(s.t, s.m.Snapshot()))
+		id, a := named(d.CmdArgs)
+		f := s.m.WhatIf(s.operation(id, a), s.now, nil)
+		if string(encoded(s.t, s.m.Snapshot())) != before {
+			s.t.Errorf("%s: a forecast changes the machine", d.Pos)
+		}
+		return forecast(&f)
 	case "explain":
 		return s.explain(d.CmdArgs[0].Key)
 	case "open":
@@ -101,7 +115,7 @@ func (s *script) run(d *datadriven.TestData) string {
 		}
 		return fmt.Sprintf("%d open, executing on %v", s.m.Open(), s.m.Executing())
 	}
-	if d.Cmd == "submit" {
+	if d.Cmd == "submit" || d.Cmd == "cancel" {
 		s.seq++
 	}
 	return s.step(s.input(d.Cmd, d.CmdArgs, op.Place{Seq: s.seq}))

@@ -17,11 +17,15 @@ const (
 const (
 	effectBytes    = 260
 	decisionBytes  = 460
-	contenderBytes = 190
-	rejectedBytes  = 220
+	contenderBytes = 220
+	rejectedBytes  = 250
 	grantedBytes   = 180
-	retryBytes     = 220
+	retryBytes     = 230
 	refusedBytes   = 120
+	protectedBytes = 190
+	preemptedBytes = 130
+	cancelledBytes = 190
+	coalescedBytes = 130
 )
 
 func failureBytes(f *op.Failure) int {
@@ -51,6 +55,9 @@ func (e *Effect) size() int {
 	switch {
 	case e.Accepted != nil:
 		n = 60 + len(e.Accepted.OpID)
+		if e.Accepted.Asked > 0 {
+			n += 40
+		}
 	case e.Decision != nil:
 		n = decisionBytes
 		for i := range e.Decision.Contenders {
@@ -67,16 +74,28 @@ func (e *Effect) size() int {
 		n = refusedBytes + len(e.Refused.OpID) + len(e.Refused.Target) + 2*len(e.Refused.Executor) + len(e.Refused.Why)
 	case e.Failed != nil:
 		n += failureBytes(e.Failed.Failure)
+	case e.Protected != nil:
+		n = protectedBytes + len(e.Protected.OpID) + len(e.Protected.Target) + len(e.Protected.By)
+	case e.Preempted != nil:
+		n = preemptedBytes + len(e.Preempted.OpID) + len(e.Preempted.Target) + len(e.Preempted.By)
+	case e.Cancelled != nil:
+		n = cancelledBytes + len(e.Cancelled.OpID) + len(e.Cancelled.Target) + len(e.Cancelled.Ancestor)
+	case e.Coalesced != nil:
+		n = coalescedBytes + len(e.Coalesced.OpID) + len(e.Coalesced.Target) + len(e.Coalesced.Into)
+	case e.Shared != nil:
+		n = coalescedBytes + len(e.Shared.OpID) + len(e.Shared.Target) + len(e.Shared.With)
+	case e.Parted != nil:
+		n = coalescedBytes + len(e.Parted.OpID) + len(e.Parted.Target) + len(e.Parted.From)
 	}
 	return n
 }
 
 // weight estimates the bytes of a decision about t together with what it means
 // for its losers. Those that stay queued are listed only in part.
-func (t *target) weight() int {
+func (m *Machine) weight(t *target) int {
 	n := decisionBytes + effectBytes + op.MaxListed*contenderBytes
 	for _, e := range t.staged {
-		if e.op.OnConflict != op.OnConflictQueue {
+		if c := m.policy.onConflict(&e.op); c != op.OnConflictQueue && c != op.OnConflictSupersede {
 			l := listed{id: e.op.ID, inherit: &e.inherit}
 			n += l.size() + rejectedBytes + len(e.op.ID) + len(t.id) + op.MaxToken + failureBytes(e.failure)
 		}

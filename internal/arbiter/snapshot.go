@@ -21,10 +21,13 @@ type State struct {
 	Number    uint64        `json:"step"`
 	At        time.Time     `json:"at"`
 	Policy    Policy        `json:"policy"`
-	Entries   []StateEntry  `json:"entries"`         // open operations in the order of the log
-	Targets   []StateTarget `json:"targets"`         // windows, by id
-	Recent    []StateKin    `json:"recent"`          // oldest first
-	Ready     []string      `json:"ready,omitempty"` // targets left over from a full step, in order
+	Entries   []StateEntry  `json:"entries"`          // open operations in the order of the log
+	Targets   []StateTarget `json:"targets"`          // windows, by id
+	Recent    []StateKin    `json:"recent"`           // oldest first
+	Ready     []string      `json:"ready,omitempty"`  // targets left over from a full step, in order
+	Chores    []chore       `json:"chores,omitempty"` // what is settled and still to be told, in order
+	Cuts      []StateCut    `json:"cuts,omitempty"`   // cancelled ancestors, oldest first
+	Consumed  uint64        `json:"consumed"`         // highest intake sequence seen
 }
 
 // StateEntry is one open operation.
@@ -37,13 +40,28 @@ type StateEntry struct {
 	Accepted    time.Time      `json:"accepted"`
 	Expires     time.Time      `json:"expires"`
 	Expired     bool           `json:"expired,omitempty"` // its expiry fired while it was executing
+	Asked       op.Priority    `json:"asked,omitempty"`
 	Effective   op.Priority    `json:"effective"`
+	Boost       int            `json:"boost,omitempty"`
 	Inherit     op.Inheritance `json:"inherit"`
+	Ancestors   []string       `json:"ancestors,omitempty"`
 	Missing     string         `json:"missing,omitempty"`
 	Asking      bool           `json:"asking,omitempty"`
 	Staged      bool           `json:"staged,omitempty"`
 	Attempt     int            `json:"attempt,omitempty"`
 	Retries     int            `json:"retries,omitempty"`
+	Lapses      int            `json:"lapses,omitempty"`
+	Preemptions int            `json:"preemptions,omitempty"`
+	Granted     time.Time      `json:"granted"`
+	Claimed     bool           `json:"claimed,omitempty"`
+	ToldGrace   bool           `json:"told_grace,omitempty"`
+	ToldExec    bool           `json:"told_execution,omitempty"`
+	StopAt      time.Time      `json:"stop_at,omitzero"` // a cancel waits until then
+	StopAlone   bool           `json:"stop_alone,omitempty"`
+	GraceAt     time.Time      `json:"grace_at,omitzero"` // the end of grace is waited for
+	Reason      op.Reason      `json:"reason,omitempty"`
+	Leader      string         `json:"leader,omitempty"`  // the one it was coalesced into
+	Settled     bool           `json:"settled,omitempty"` // its end is among the chores
 	Due         time.Time      `json:"due"`
 	Lease       time.Time      `json:"lease"`
 	Failure     *op.Failure    `json:"failure,omitempty"`
@@ -84,12 +102,7 @@ func byPlace(a, b *entry) int {
 func (m *Machine) Snapshot() *State {
 	s := &State{Schema: SnapshotSchema, Partition: m.partition, Number: m.number, At: m.at, Policy: m.policy}
 	for _, e := range m.sorted() {
-		s.Entries = append(s.Entries, StateEntry{
-			Operation: e.op, Place: e.place, CausedBy: e.causedBy, Traceparent: e.traceparent, Status: e.status, Accepted: e.accepted,
-			Expires: e.expires, Expired: e.expiry.kind == timerNone, Effective: e.effective, Inherit: e.inherit,
-			Missing: e.missing, Asking: e.asking, Staged: e.staged, Attempt: e.attempt, Retries: e.retries,
-			Due: e.due, Lease: e.lease, Failure: e.failure, Winner: e.winner, Decision: e.decision,
-		})
+		s.Entries = append(s.Entries, e.state())
 	}
 	for _, id := range slices.Sorted(maps.Keys(m.targets)) {
 		if t := m.targets[id]; len(t.staged) > 0 {
@@ -101,6 +114,29 @@ func (m *Machine) Snapshot() *State {
 	}
 	for _, k := range m.recent.inOrder() {
 		s.Recent = append(s.Recent, StateKin{Kin: k, Foreign: k.foreign})
+	}
+	s.Chores, s.Cuts, s.Consumed = slices.Clone(m.chores), m.cut.inOrder(), m.consumed
+	return s
+}
+
+func (e *entry) state() StateEntry {
+	s := StateEntry{
+		Operation: e.op, Place: e.place, CausedBy: e.causedBy, Traceparent: e.traceparent, Status: e.status, Accepted: e.accepted,
+		Expires: e.expires, Expired: e.expiry.kind == timerNone, Asked: e.asked, Effective: e.effective, Boost: e.boost, Inherit: e.inherit,
+		Ancestors: e.ancestors, Missing: e.missing, Asking: e.asking, Staged: e.staged, Attempt: e.attempt, Retries: e.retries,
+		Lapses: e.lapses, Preemptions: e.preemptions, Granted: e.granted, Claimed: e.claimed,
+		ToldGrace: e.told.grace, ToldExec: e.told.execution,
+		Due: e.due, Lease: e.lease, Failure: e.failure, Reason: e.reason, Winner: e.winner, Decision: e.decision,
+		Settled: e.status == op.Pending && !e.staged && e.leader == nil && e.wake.kind == timerNone,
+	}
+	if e.stop != nil {
+		s.StopAt, s.StopAlone = e.stop.at, e.stop.alone
+	}
+	if e.grace.kind != timerNone {
+		s.GraceAt = e.grace.at
+	}
+	if e.leader != nil {
+		s.Leader = e.leader.op.ID
 	}
 	return s
 }
@@ -116,8 +152,23 @@ func Restore(s *State) (*Machine, error) {
 		k.foreign = k.Foreign
 		m.recent.add(k.Kin)
 	}
+	for _, c := range s.Cuts {
+		m.cut.add(c)
+	}
+	m.chores, m.consumed = slices.Clone(s.Chores), s.Consumed
 	for i := range s.Entries {
 		m.restore(&s.Entries[i])
+	}
+	for i := range s.Entries {
+		if id := s.Entries[i].Leader; id != "" {
+			leader := m.ops[id]
+			if leader == nil {
+				return nil, fmt.Errorf("arbiter: snapshot has an operation coalesced into %s, which is not open", id)
+			}
+			e := m.ops[s.Entries[i].Operation.ID]
+			e.leader = leader
+			leader.riders = append(leader.riders, e) // in the order of the log, as the entries are
+		}
 	}
 	for _, w := range s.Targets {
 		t := m.targets[w.ID]
@@ -141,17 +192,34 @@ func Restore(s *State) (*Machine, error) {
 func (m *Machine) restore(s *StateEntry) {
 	e := &entry{
 		op: s.Operation, place: s.Place, causedBy: s.CausedBy, traceparent: s.Traceparent, status: s.Status, accepted: s.Accepted,
-		expires: s.Expires, effective: s.Effective, inherit: s.Inherit, missing: s.Missing, asking: s.Asking,
-		staged: s.Staged, attempt: s.Attempt, retries: s.Retries, due: s.Due, lease: s.Lease,
-		failure: s.Failure, winner: s.Winner, decision: s.Decision,
+		expires: s.Expires, asked: s.Asked, effective: s.Effective, boost: s.Boost, inherit: s.Inherit,
+		ancestors: s.Ancestors, missing: s.Missing, asking: s.Asking, staged: s.Staged, attempt: s.Attempt, retries: s.Retries,
+		lapses: s.Lapses, preemptions: s.Preemptions, granted: s.Granted, claimed: s.Claimed,
+		told: protections{grace: s.ToldGrace, execution: s.ToldExec},
+		due:  s.Due, lease: s.Lease, failure: s.Failure, reason: s.Reason, winner: s.Winner, decision: s.Decision,
 	}
 	id := e.op.ID
 	m.ops[id] = e
+	if !s.StopAt.IsZero() {
+		e.stop = &stopping{at: s.StopAt, alone: s.StopAlone}
+	}
+	if !s.GraceAt.IsZero() {
+		m.arm(&e.grace, timer{at: s.GraceAt, kind: timerGrace, key: id, entry: e})
+	}
+	for _, a := range e.ancestors {
+		m.heirs[a] = m.heirs[a].with(e)
+	}
+	if key, ok := m.rivalry(e); ok {
+		m.rivals[key] = m.rivals[key].with(e)
+	}
 	if !s.Expired {
 		m.arm(&e.expiry, timer{at: e.expires, kind: timerExpiry, key: id, entry: e})
 	}
 	if e.missing != "" {
 		m.waiters[e.missing] = append(m.waiters[e.missing], e)
+	}
+	if s.Leader != "" || s.Settled {
+		return
 	}
 	if e.status == op.Pending && !e.staged {
 		m.arm(&e.wake, timer{at: e.due, kind: timerRetry, key: id, entry: e})

@@ -21,23 +21,40 @@ type entry struct {
 	accepted    time.Time
 	expires     time.Time
 
-	effective op.Priority
+	asked     op.Priority // what the submitter wanted, where the policy did not allow it
+	effective op.Priority // without what waiting adds
+	boost     int         // what waiting adds (aging), at the last decision
 	inherit   op.Inheritance
-	missing   string // ancestor at which the walk ended
-	asking    bool   // its lookup is not answered yet
+	ancestors []string // as far as they are known, nearest first, the missing one last
+	missing   string   // ancestor at which the walk ended
+	asking    bool     // its lookup is not answered yet
 	staged    bool
 
-	attempt  int
-	retries  int
-	due      time.Time   // end of the backoff
-	lease    time.Time   // end of the current attempt's lease
-	failure  *op.Failure // the last real error
-	winner   string
-	decision string
+	attempt     int
+	retries     int
+	lapses      int
+	preemptions int
+	granted     time.Time   // when the current attempt was
+	claimed     bool        // its executor has said that it works on it
+	told        protections // of the current attempt
+	stop        *stopping   // a cancel waits for the end of grace
+	due         time.Time   // end of the backoff
+	lease       time.Time   // end of the current attempt's lease
+	failure     *op.Failure // the last real error
+	retryAfter  time.Duration
+	winner      string
+	decision    string
+
+	leader *entry   // the one this was coalesced into
+	riders []*entry // those coalesced into this one, in the order of the log
 
 	expiry timer
 	wake   timer // lease or end of the backoff
+	grace  timer // end of grace, when something waits for it
 }
+
+// total is the effective priority in a decision, waiting included.
+func (e *entry) total() op.Priority { return min(op.Critical, e.effective+op.Priority(e.boost)) }
 
 // followUp reports whether e is the other side of a structural operation: its
 // first side is done, so it may not be lost.
@@ -46,7 +63,7 @@ func (e *entry) followUp() bool { return e.op.Type == op.TypeFollowUp }
 // rank orders contenders, best first: higher effective priority, then earlier in
 // the log (contract §3, rules 3 and 4).
 func rank(a, b *entry) int {
-	if c := cmp.Compare(b.effective, a.effective); c != 0 {
+	if c := cmp.Compare(b.total(), a.total()); c != 0 {
 		return c
 	}
 	if a.place.Before(b.place) {
@@ -73,10 +90,18 @@ type target struct {
 
 func (t *target) idle() bool { return t.executing == nil && len(t.staged) == 0 }
 
-// resolvable reports whether the window has passed, nothing executes and every
-// contender's ancestors are known or known to be unknown.
-func (t *target) resolvable(at time.Time) bool {
-	return len(t.staged) > 0 && t.executing == nil && t.asking == 0 && !t.closes.After(at)
+// resolvable reports whether the window has passed, nothing executes, every
+// contender's ancestors are known or known to be unknown, and somebody is not
+// held back.
+func (m *Machine) resolvable(t *target) bool {
+	return t.executing == nil && t.asking == 0 && !t.closes.After(m.at) && m.strongest(t) != nil
+}
+
+// held reports whether e has to wait because an operator has paused its type or
+// target. The other side of a structural operation is never held.
+func (m *Machine) held(e *entry) bool {
+	return (len(m.policy.Paused.Types) > 0 || len(m.policy.Paused.Targets) > 0) &&
+		!e.followUp() && m.policy.Stops(e.op.Type, e.op.Target)
 }
 
 // stage puts a pending operation into the staging area of its target and opens
@@ -85,6 +110,10 @@ func (m *Machine) stage(e *entry) {
 	m.disarm(&e.wake)
 	if !e.expires.IsZero() && !e.expires.After(m.at) { // the expiry fired while it was executing
 		m.reject(e, &Rejected{Reason: op.Expired, Failure: e.failure})
+		return
+	}
+	if !e.followUp() && !m.policy.Known(e.op.Type) {
+		m.reject(e, &Rejected{Reason: op.UnknownType, Failure: e.failure})
 		return
 	}
 	t := m.targets[e.op.Target]
@@ -110,11 +139,14 @@ func (m *Machine) stage(e *entry) {
 }
 
 // openWindow has t looked at when its window closes. While an operation executes
-// nothing can be resolved, so nothing is armed; the end of the execution asks
-// again.
+// nothing can be resolved, so nothing is armed, unless somebody stronger waits;
+// the end of the execution asks again.
 func (m *Machine) openWindow(t *target) {
 	switch {
 	case t.executing != nil:
+		if best := m.strongest(t); best != nil && best.effective > t.executing.effective {
+			m.touch(t)
+		}
 	case len(t.staged) > 0 && t.closes.After(m.at):
 		m.arm(&t.window, timer{at: t.closes, kind: timerWindow, key: t.id, target: t})
 	default:
@@ -127,22 +159,54 @@ func (m *Machine) openWindow(t *target) {
 // too much to tell in one decision. The other sides of structural operations are
 // never shed, because their first sides are done.
 func (m *Machine) shed(t *target) {
-	for i := len(t.staged) - 1; i > 0 && t.full(m.policy.MaxStaged); i-- {
+	if !m.full(t) {
+		return
+	}
+	m.age(t)
+	for i := len(t.staged) - 1; i > 0 && m.full(t); i-- {
 		if last := t.staged[i]; !last.followUp() {
 			m.unstage(last)
-			m.reject(last, &Rejected{Reason: op.StagingFull, Failure: last.failure})
+			m.reject(last, &Rejected{Reason: op.StagingFull, Failure: last.failure, RetryAfter: m.policy.RetryAfter()})
 		}
 	}
 }
 
-func (t *target) full(most int) bool {
-	return most > 0 && len(t.staged) > most || t.weight() > MaxDecisionBytes
+func (m *Machine) full(t *target) bool {
+	return m.policy.MaxStaged > 0 && len(t.staged) > m.policy.MaxStaged || m.weight(t) > MaxDecisionBytes
 }
 
-// unstage takes a pending operation out of its staging area, or out of its
-// backoff.
+// age adds what waiting is worth to the contenders of t and puts them into their
+// order (contract §3.6).
+func (m *Machine) age(t *target) {
+	changed := false
+	for _, e := range t.staged {
+		boost := m.boostOf(e, m.at)
+		changed = changed || boost != e.boost
+		e.boost = boost
+	}
+	if changed {
+		slices.SortFunc(t.staged, rank)
+	}
+}
+
+// boostOf is what e's waiting is worth at an instant.
+func (m *Machine) boostOf(e *entry, at time.Time) int {
+	a := m.policy.Aging
+	if a.Every <= 0 {
+		return 0
+	}
+	n := min(int64(at.Sub(e.accepted)/a.Every), int64(a.Max)) // so that the product is small
+	return min(int(n)*a.Step, a.Max, int(op.Critical-e.effective))
+}
+
+// unstage takes a pending operation out of its staging area, out of its backoff,
+// or away from the one it was coalesced into.
 func (m *Machine) unstage(e *entry) {
 	m.disarm(&e.wake)
+	if l := e.leader; l != nil {
+		l.riders = slices.DeleteFunc(l.riders, func(r *entry) bool { return r == e })
+		e.leader = nil
+	}
 	if !e.staged {
 		return
 	}
@@ -186,66 +250,74 @@ func (m *Machine) windowOf(e *entry) time.Duration {
 // resolve decides the staging area of t (contract §3).
 func (m *Machine) resolve(t *target) {
 	m.disarm(&t.window)
-	if plantedFault && len(t.staged) > 1 {
-		t.staged[0], t.staged[1] = t.staged[1], t.staged[0]
+	m.age(t)
+	contenders, held := m.contenders(t)
+	if plantedFault && len(contenders) > 1 {
+		contenders[0], contenders[1] = contenders[1], contenders[0]
 	}
-	winner := t.staged[0]
+	winner := contenders[0]
 	d := &op.Decision{
 		ID: m.decisionID(), Target: t.id, At: m.at, WindowOpened: t.opened, WindowClosed: t.closes,
-		PolicyRevision: m.policy.Revision, Winner: winner.op.ID, Rule: op.RuleOnly, Total: len(t.staged),
+		PolicyRevision: m.policy.Revision, Winner: winner.op.ID, Rule: op.RuleOnly, Total: len(contenders),
 	}
-	if len(t.staged) > 1 {
+	if len(contenders) > 1 {
 		d.Rule = op.RulePriority
-		if t.staged[1].effective == winner.effective {
+		if contenders[1].total() == winner.total() {
 			d.Rule = op.RuleOrder
 		}
 	}
 	m.emit(Effect{Decision: d})
-	losers := t.staged[1:]
-	t.staged = nil
+	t.staged = held
 	m.leave(t, winner)
 	m.grant(t, winner, d)
 	listed := 0
-	for _, e := range losers {
+	for _, e := range contenders[1:] {
 		c := contender(e)
-		c.Reason = lost(e, winner)
-		switch e.op.OnConflict {
-		case op.OnConflictQueue:
-			c.Verdict = op.VerdictQueued
+		if c.Verdict, c.Reason = m.lose(t, e, winner, d); c.Verdict == op.VerdictQueued {
 			t.staged = append(t.staged, e)
-			if listed++; listed <= op.MaxListed {
-				d.Contenders = append(d.Contenders, c)
+			if listed++; listed > op.MaxListed {
+				continue
 			}
-			continue
-		case op.OnConflictRetry:
-			c.Verdict = m.sendBack(t, e, d, c.Reason)
-		case op.OnConflictReject:
-			c.Verdict = op.VerdictRejected
-			m.turnAway(t, e, d, c.Reason)
 		}
 		d.Contenders = append(d.Contenders, c)
 	}
+	if len(held) > 0 {
+		slices.SortFunc(t.staged, rank)
+	}
 	m.size += (&Effect{Decision: d}).size() - decisionBytes // told when it was empty
+	m.openWindow(t)                                         // who is left may be stronger than who won, without its boost
 }
 
-// grant promotes the winner and gives it an attempt.
-func (m *Machine) grant(t *target, e *entry, d *op.Decision) {
-	m.become(e, op.Executing)
-	e.attempt++
-	e.decision, e.winner = d.ID, ""
-	e.lease = m.at.Add(m.policy.AttemptTimeout)
-	if !e.expires.IsZero() && e.expires.Before(e.lease) {
-		e.lease = e.expires // never executed after its deadline
+// contenders separates those that an operator holds back.
+func (m *Machine) contenders(t *target) (contenders, held []*entry) {
+	for _, e := range t.staged {
+		if m.held(e) {
+			held = append(held, e)
+		} else {
+			contenders = append(contenders, e)
+		}
 	}
-	t.executing = e
-	m.running++
-	m.arm(&e.wake, timer{at: e.lease, kind: timerLease, key: e.op.ID, entry: e})
-	c := contender(e)
-	c.Verdict = op.VerdictWon
-	d.Contenders = append(d.Contenders, c)
-	m.emit(Effect{Granted: &Granted{
-		OpID: e.op.ID, Target: t.id, Attempt: e.attempt, Effective: e.effective, Decision: d.ID, LeaseEnds: e.lease,
-	}})
+	return contenders, held
+}
+
+// lose says what becomes of a loser (contract §3.5) and lets it happen, except
+// that a queued one is left to the caller.
+func (m *Machine) lose(t *target, e, winner *entry, d *op.Decision) (op.Verdict, op.Reason) {
+	why := lost(e, winner)
+	choice := m.policy.onConflict(&e.op)
+	switch {
+	case choice == op.OnConflictCoalesce && identical(&e.op, &winner.op):
+		m.coalesce(t, e, winner, d)
+		return op.VerdictCoalesced, op.Coalesced
+	case e.preemptions > 0: // it has won before and was promised its turn
+		return op.VerdictQueued, op.Preempted
+	case choice == op.OnConflictRetry:
+		return m.sendBack(t, e, d, why), why
+	case choice == op.OnConflictReject:
+		m.turnAway(t, e, d, why)
+		return op.VerdictRejected, why
+	}
+	return op.VerdictQueued, why
 }
 
 // turnAway rejects a loser.
@@ -264,19 +336,21 @@ func (m *Machine) sendBack(t *target, e *entry, d *op.Decision, why op.Reason) o
 		m.reject(e, &Rejected{Reason: op.MaxRetries, Winner: d.Winner, Decision: d.ID, Failure: e.failure})
 		return op.VerdictRejected
 	}
-	m.backOff(e, &Retry{Reason: why, Winner: d.Winner, Decision: d.ID})
+	m.backOff(e, &Retry{N: e.retries, Reason: why, Winner: d.Winner, Decision: d.ID}, true)
 	return op.VerdictRetry
 }
 
 func lost(e, winner *entry) op.Reason {
-	if e.effective < winner.effective {
+	if e.total() < winner.total() {
 		return op.LowerPriority
 	}
 	return op.LaterSubmission
 }
 
 func contender(e *entry) op.Contender {
-	return op.Contender{OpID: e.op.ID, Priority: e.op.Priority, Effective: e.effective, Place: e.place, Inheritance: e.inherit}
+	return op.Contender{
+		OpID: e.op.ID, Priority: e.op.Priority, Effective: e.total(), Asked: e.asked, Boost: e.boost, Place: e.place, Inheritance: e.inherit,
+	}
 }
 
 func (m *Machine) decisionID() string {

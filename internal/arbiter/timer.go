@@ -18,6 +18,7 @@ const (
 	timerNone   timerKind = iota
 	timerExpiry           // an operation's deadline or age
 	timerLease            // an attempt's lease
+	timerGrace            // the end of an attempt's grace, when something waits for it
 	timerRetry            // the end of a backoff
 	timerWindow           // the end of a staging window
 )
@@ -87,16 +88,16 @@ func (m *Machine) disarm(slot *timer) {
 
 // delay is the backoff of contract §5. The draw is a hash of the step's random
 // id, so it is uniform and yet part of the record.
-func (m *Machine) delay(e *entry) time.Duration {
+func (m *Machine) delay(e *entry, n int) time.Duration {
 	h := fnv.New64a()
 	var b strings.Builder
 	b.WriteString(m.seed)
 	b.WriteByte('/')
 	b.WriteString(e.op.ID)
 	b.WriteByte('/')
-	b.WriteString(strconv.Itoa(e.retries))
+	b.WriteString(strconv.Itoa(n))
 	_, _ = h.Write([]byte(b.String()))
-	return retry.Delay(e.retries, float64(mix(h.Sum64())>>11)/(1<<53), m.policy.RetryBase, m.policy.RetryMax)
+	return retry.Delay(n, float64(mix(h.Sum64())>>11)/(1<<53), m.policy.RetryBase, m.policy.RetryMax)
 }
 
 // mix spreads the bits of a hash whose high bits are not uniform for short

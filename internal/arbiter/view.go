@@ -16,13 +16,17 @@ type View struct {
 	Traceparent string
 	Status      op.Status
 	Reason      op.Reason
+	Asked       op.Priority // what the submitter wanted, where the policy did not allow it
 	Effective   op.Priority
 	Inheritance op.Inheritance
 	Winner      string
 	Decision    string
 	Attempt     int
 	Retries     int
+	Preemptions int
 	Due         time.Time
+	CancelAt    *time.Time // a cancel waits for the end of grace
+	RetryAfter  time.Duration
 	Failure     *op.Failure
 	Accepted    time.Time
 }
@@ -36,11 +40,17 @@ func (m *Machine) Describe(opID string) (View, bool) {
 	if e == nil {
 		return View{}, false
 	}
-	return View{
+	v := View{
 		Operation: e.op, Place: e.place, CausedBy: e.causedBy, Traceparent: e.traceparent, Status: e.status, Reason: e.reason,
-		Effective: e.effective, Inheritance: e.inherit, Winner: e.winner, Decision: e.decision,
-		Attempt: e.attempt, Retries: e.retries, Due: e.due, Failure: e.failure, Accepted: e.accepted,
-	}, true
+		Asked: e.asked, Effective: e.total(), Inheritance: e.inherit, Winner: e.winner, Decision: e.decision,
+		Attempt: e.attempt, Retries: e.retries, Preemptions: e.preemptions,
+		Due: e.due, RetryAfter: e.retryAfter, Failure: e.failure, Accepted: e.accepted,
+	}
+	if e.stop != nil && e.status == op.Executing {
+		at := e.stop.at
+		v.CancelAt = &at
+	}
+	return v, true
 }
 
 // Executing returns the targets that have an executing operation, sorted.

@@ -125,7 +125,7 @@ func (w *world) compare(s *arbiter.Step) {
 	o := w.oracle
 	for _, e := range s.Out {
 		if r := e.Retry; r != nil {
-			o.due[draw(r.OpID, r.RetryCount)] = r.Due
+			o.due[r.OpID] = append(o.due[r.OpID], r.Due)
 		}
 	}
 	o.now, o.said, o.order = s.At, nil, nil
@@ -198,6 +198,12 @@ func spoken(effects []arbiter.Effect) (said []string) {
 			say("%s is CANCELLED %s", e.Cancelled.OpID, e.Cancelled.Reason)
 		case e.Refused != nil:
 			say("%s is refused", e.Refused.OpID)
+		case e.Protected != nil && e.Protected.Cancel:
+			say("%s is protected from a cancel by %s", e.Protected.OpID, e.Protected.Kind)
+		case e.Protected != nil:
+			say("%s is protected from %s by %s", e.Protected.OpID, e.Protected.By, e.Protected.Kind)
+		default:
+			say("something without words: %+v", e)
 		}
 	}
 	return said

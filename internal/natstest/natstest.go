@@ -10,7 +10,6 @@ package natstest
 import (
 	"net"
 	"runtime"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -20,11 +19,6 @@ import (
 
 	"github.com/hierarchy-bus/hierarchy/internal/natsd"
 )
-
-// The server keeps one ticker goroutine per binary, parked on a package-level
-// channel. A bubble cannot be idle while it holds that goroutine, so start it
-// here, outside every bubble, and never release it.
-var keepTicker = sync.OnceFunc(ats.Register)
 
 // The client library keeps timers in a pool for the whole binary. A timer made
 // in one bubble must not be used outside it, nor the other way round, so the
@@ -41,7 +35,11 @@ func dropPools() {
 // others.
 func Bubble(t *testing.T, f func(t *testing.T, dir string)) {
 	t.Helper()
-	keepTicker()
+	// The server keeps one ticker goroutine per binary, parked on a package-level
+	// channel. A bubble cannot be idle while it holds that goroutine, so it is
+	// started here, outside, and released when the bubble is gone.
+	ats.Register()
+	defer ats.Unregister()
 	dropPools()
 	defer dropPools()
 	dir := t.TempDir() // outside the bubble: removal must outlive it

@@ -27,10 +27,10 @@ var Layers = []Layer{
 	{"for programmers", []string{"pkg/client", "pkg/worker"}},
 	{"for operators", []string{"internal/doctor", "internal/rebuild"}},
 	{"process", []string{"internal/daemon"}},
-	{"assembly", []string{"internal/cluster"}},
+	{"assembly", []string{"internal/cluster", "internal/natstest"}},
 	{"load", []string{"internal/stress", "pkg/optest"}},
 	{"programs", []string{"cmd/...", "bench/...", "examples/..."}},
-	{"for tests only", []string{"internal/natstest", "internal/sim", "internal/tidy", "scenarios/..."}},
+	{"for tests only", []string{"internal/sim", "internal/tidy", "scenarios/..."}},
 }
 
 // Reservation keeps an import for the packages that own it.
@@ -66,6 +66,16 @@ var Reservations = []Reservation{
 		"testing",
 		[]string{"pkg/optest", "internal/natstest", "scenarios/..."},
 		"a program does not carry a test library",
+	},
+	{
+		Module + "/internal/natstest",
+		[]string{"pkg/optest"},
+		"a program does not carry a test library",
+	},
+	{
+		Module + "/pkg/optest",
+		[]string{"examples/..."},
+		"a program does not carry a test library; an example brings its own system",
 	},
 }
 

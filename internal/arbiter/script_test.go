@@ -47,18 +47,84 @@ func TestScripts(t *testing.T) {
 		if filepath.Ext(path) != ".txt" {
 			return
 		}
-		s := &script{m: arbiter.New(0), watch: newWatch(), now: epoch, sent: map[string]arbiter.Submit{}}
-		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
-			t.Helper()
-			s.t = t
-			out := s.run(d)
-			for _, b := range s.watch.broken {
-				t.Errorf("%s: %s", d.Pos, b)
-			}
-			return out
-		})
-		replayed(t, s.steps)
+		play(t, path)
 	})
+}
+
+// play plays one file and returns what it has come to.
+func play(t *testing.T, path string) *script {
+	t.Helper()
+	s := &script{m: arbiter.New(0), watch: newWatch(), now: epoch, sent: map[string]arbiter.Submit{}}
+	datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+		t.Helper()
+		s.t = t
+		out := s.run(d)
+		for _, b := range s.watch.broken {
+			t.Errorf("%s: %s", d.Pos, b)
+		}
+		return out
+	})
+	replayed(t, s.steps)
+	return s
+}
+
+// TestEveryReasonHasAScript: testdata/reasons has one for each of op's closed
+// list, which reaches it, and nothing else.
+func TestEveryReasonHasAScript(t *testing.T) {
+	left := files(t, "testdata/reasons")
+	for _, r := range op.Reasons() {
+		name := string(r.Reason)
+		if !left[name] {
+			t.Errorf("%s has no script", name)
+			continue
+		}
+		delete(left, name)
+		if s := play(t, "testdata/reasons/"+name+".txt"); s.watch.reasons[r.Reason] == 0 {
+			t.Errorf("the script of %s reaches only %v", name, s.watch.reasons)
+		}
+	}
+	if len(left) > 0 {
+		t.Errorf("there is no reason for %v", left)
+	}
+}
+
+// TestEveryArrowHasAScript: testdata/transitions has one for each arrow of op's
+// table, which goes along it, and nothing else.
+func TestEveryArrowHasAScript(t *testing.T) {
+	left := files(t, "testdata/transitions")
+	for _, from := range op.Statuses() {
+		for _, to := range op.Statuses() {
+			if !from.CanBecome(to) {
+				continue
+			}
+			name := strings.ToLower(string(from) + "_" + string(to))
+			if !left[name] {
+				t.Errorf("%s has no script", name)
+				continue
+			}
+			delete(left, name)
+			if s := play(t, "testdata/transitions/"+name+".txt"); s.watch.arrows[arrow{from, to}] == 0 {
+				t.Errorf("the script of %s goes only along %v", name, s.watch.arrows)
+			}
+		}
+	}
+	if len(left) > 0 {
+		t.Errorf("there is no arrow for %v", left)
+	}
+}
+
+// files are the names in a directory, without their .txt.
+func files(t *testing.T, dir string) map[string]bool {
+	t.Helper()
+	found, err := filepath.Glob(dir + "/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]bool{}
+	for _, f := range found {
+		names[strings.TrimSuffix(filepath.Base(f), ".txt")] = true
+	}
+	return names
 }
 
 type script struct {

@@ -19,6 +19,8 @@ type watch struct {
 	ops       map[string]*watched
 	executing map[string]string // by target
 	broken    []string
+	arrows    map[arrow]int     // how often each was gone along
+	reasons   map[op.Reason]int // how often each was given
 
 	step      *arbiter.Step
 	decisions map[string]*op.Decision // of this step
@@ -41,6 +43,9 @@ type watched struct {
 	terminal    int
 }
 
+// arrow is one of the transition table.
+type arrow struct{ from, to op.Status }
+
 // followUp: the other side of a structural operation may not be lost.
 func (v *watched) followUp() bool { return v.op.Type == op.TypeFollowUp }
 
@@ -48,6 +53,7 @@ func newWatch() *watch {
 	return &watch{
 		policy: arbiter.DefaultPolicy(), offered: map[string]*watched{},
 		ops: map[string]*watched{}, executing: map[string]string{},
+		arrows: map[arrow]int{}, reasons: map[op.Reason]int{},
 	}
 }
 
@@ -170,6 +176,7 @@ func (w *watch) move(id string, to op.Status) *watched {
 	if _, err := v.status.To(to); err != nil {
 		w.fault("%s: %v", id, err)
 	}
+	w.arrows[arrow{v.status, to}]++
 	if v.status == op.Executing {
 		delete(w.executing, v.op.Target)
 	}
@@ -340,6 +347,7 @@ func (w *watch) preempted(p *arbiter.Preempted) {
 	if v == nil {
 		return
 	}
+	w.reasons[op.Preempted]++
 	if v.preemptions++; p.Count != v.preemptions || p.Count > w.policy.MaxPreemptions {
 		w.fault("%s is preempted for the %dth time, counted %d of %d", p.OpID, p.Count, v.preemptions, w.policy.MaxPreemptions)
 	}
@@ -401,6 +409,7 @@ func (w *watch) shared(s *arbiter.Shared) {
 	}
 	w.move(s.OpID, op.Succeeded)
 	w.end(v)
+	w.reasons[op.Coalesced]++
 }
 
 func (w *watch) parted(p *arbiter.Parted) {
@@ -429,6 +438,7 @@ func (w *watch) cancelled(c *arbiter.Cancelled) {
 	}
 	w.move(c.OpID, op.Cancelled)
 	w.end(v)
+	w.reasons[c.Reason]++
 	w.kept(v)
 }
 
@@ -497,6 +507,7 @@ func (w *watch) rejected(r *arbiter.Rejected) {
 	if v != nil {
 		w.reason(r, v)
 	}
+	w.reasons[r.Reason]++
 	if r.Reason.Code() == "" {
 		w.fault("%s is rejected for %q, which is no reason", r.OpID, r.Reason)
 	}

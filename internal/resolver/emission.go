@@ -173,5 +173,5 @@ func (e *emission) save(ctx context.Context, out *outputs) error {
 
 // snapshotOf returns the partition's state for a take-over.
 func (p *partition) snapshotOf() *savedState {
-	return &savedState{State: p.machine.Snapshot(), Cursor: p.cursor, Seen: p.seen.clone(), Decisions: maps.Clone(p.decisions)}
+	return &savedState{State: p.machine.Snapshot(), Cursor: p.cursor, Seen: p.seen.clone(), Decisions: maps.Clone(p.decisions), Shared: maps.Clone(p.shared)}
 }

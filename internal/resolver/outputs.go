@@ -25,19 +25,24 @@ type teller struct {
 	out     outputs
 	touched []string // operations whose record changes, in order
 	seen    map[string]bool
-	done    map[string]*arbiter.Succeeded
+	done    map[string]outcome         // of the operations that succeeded
+	took    map[string]time.Duration   // their executions
+	lapsed  map[string]*arbiter.Lapsed // attempts of this step whose operation goes away for a while
+	dead    []string                   // operations that were given up
+	cut     []string                   // operations whose descendants elsewhere are to be cancelled
 }
 
 // outputs builds what follows from a committed step: heads and work
 // first, then records, then events and follow-ups.
 func (p *partition) outputs(ctx context.Context, s *arbiter.Step, seq uint64) (outputs, error) {
-	t := &teller{p: p, s: s, seq: seq, out: outputs{step: s.Number, seq: seq}, seen: map[string]bool{}, done: map[string]*arbiter.Succeeded{}}
+	t := &teller{p: p, s: s, seq: seq, out: outputs{step: s.Number, seq: seq}, seen: map[string]bool{}, done: map[string]outcome{}, took: map[string]time.Duration{}}
 	if s.Takeover {
 		part := p.id
 		return t.out, t.event(&op.Event{Name: op.EventTakeover, Partition: &part, Epoch: s.Epoch}, partitionToken(p.id))
 	}
 	p.note(s, seq)
 	defer p.forgetEnded()
+	t.lapsed = lapsed(s)
 	for i := range s.In {
 		if in := s.In[i].Invalid; in != nil {
 			if err := t.invalid(in); err != nil {
@@ -55,16 +60,22 @@ func (p *partition) outputs(ctx context.Context, s *arbiter.Step, seq uint64) (o
 			return t.out, err
 		}
 	}
-	return t.out, nil
+	if err := t.letters(); err != nil {
+		return t.out, err
+	}
+	return t.out, t.cascade()
 }
 
-// note keeps what later steps need to know of this one: the ids it accepted, and
-// where in the journal the last decision about each open operation stands.
+// note keeps what later steps need to know of this one: the ids it accepted,
+// where in the journal the last decision about each open operation stands, and
+// the outcomes that operations share.
 func (p *partition) note(s *arbiter.Step, seq uint64) {
+	p.noteShared(s)
 	for i := range s.Out {
 		switch e := &s.Out[i]; {
 		case e.Accepted != nil:
 			p.seen.add(e.Accepted.OpID)
+			p.ages.add(e.Accepted.OpID, s.At)
 		case e.Decision != nil:
 			for j := range e.Decision.Contenders {
 				p.decisions[e.Decision.Contenders[j].OpID] = seq
@@ -75,6 +86,8 @@ func (p *partition) note(s *arbiter.Step, seq uint64) {
 			p.ended = append(p.ended, e.Rejected.OpID)
 		case e.Cancelled != nil:
 			p.ended = append(p.ended, e.Cancelled.OpID)
+		case e.Shared != nil:
+			p.ended = append(p.ended, e.Shared.OpID)
 		}
 	}
 }
@@ -90,11 +103,7 @@ func (p *partition) forgetEnded() {
 func (t *teller) tell(ctx context.Context, e *arbiter.Effect) error {
 	switch {
 	case e.Accepted != nil:
-		t.touch(e.Accepted.OpID)
-		if v, ok := t.p.machine.Describe(e.Accepted.OpID); ok {
-			t.p.kinship.add(&v.Operation)
-		}
-		return t.operation(&op.Event{Name: op.EventSubmitted, OpID: e.Accepted.OpID, Status: op.Pending})
+		return t.accepted(e.Accepted)
 	case e.Decision != nil:
 		return t.conflict(e.Decision)
 	case e.Granted != nil:
@@ -110,28 +119,58 @@ func (t *teller) tell(ctx context.Context, e *arbiter.Effect) error {
 	case e.Retry != nil:
 		return t.retry(e.Retry)
 	case e.Lapsed != nil:
-		t.touch(e.Lapsed.OpID)
-		return t.operation(&op.Event{
-			Name: op.EventRetry, OpID: e.Lapsed.OpID, Attempt: e.Lapsed.Attempt, From: op.Executing, Status: op.Pending,
-			RetryCount: &e.Lapsed.RetryCount, RetryReason: "the attempt's lease ran out",
-		})
+		return t.lapse(e.Lapsed)
 	case e.Rejected != nil:
-		t.touch(e.Rejected.OpID)
-		return t.operation(&op.Event{
-			Name: op.EventRejected, OpID: e.Rejected.OpID, From: e.Rejected.From, Status: op.Rejected, Reason: e.Rejected.Reason,
-			Winner: e.Rejected.Winner, Decision: e.Rejected.Decision, Error: e.Rejected.Failure,
-		})
+		return t.rejected(e.Rejected)
 	case e.Cancelled != nil:
-		t.touch(e.Cancelled.OpID)
-		return t.operation(&op.Event{Name: op.EventCancelled, OpID: e.Cancelled.OpID, From: op.Pending, Status: op.Cancelled, Reason: e.Cancelled.Reason})
-	case e.Refused != nil && e.Refused.Attempt > 0 && t.s.In[e.Refused.Input].Result != nil:
-		part := t.p.id
-		return t.event(&op.Event{
-			Name: op.EventStaleCommit, OpID: e.Refused.OpID, Target: e.Refused.Target, Attempt: e.Refused.Attempt,
-			Partition: &part, RetryReason: e.Refused.Why,
-		}, subjectToken(e.Refused.Target, t.p.id))
+		return t.cancelled(e.Cancelled)
+	case e.Preempted != nil:
+		return t.preempted(e.Preempted)
+	case e.Shared != nil:
+		return t.share(e.Shared)
+	case e.Coalesced != nil: // the decision tells of it
+		t.touch(e.Coalesced.OpID)
+	case e.Parted != nil: // PENDING as before
+		t.touch(e.Parted.OpID)
+	case e.Protected != nil && e.Protected.Cancel: // the record says when it takes effect
+		t.touch(e.Protected.OpID)
+	case e.Refused != nil:
+		return t.refused(e.Refused)
 	}
-	return nil // Repeated: the first submission told everything
+	// Repeated: the first submission told everything. Extended: its executor is
+	// answered, and nobody else needs to know.
+	return nil
+}
+
+func (t *teller) accepted(a *arbiter.Accepted) error {
+	t.touch(a.OpID)
+	v, ok := t.p.machine.Describe(a.OpID)
+	if !ok {
+		return fmt.Errorf("resolver: step %d accepts %s, which is not open", t.s.Number, a.OpID)
+	}
+	t.p.kinship.add(&v.Operation)
+	if v.Operation.RetryOf != "" && v.Status != op.Rejected { // turned away at once, it tried nothing
+		t.output("dead", &t.out.views, bus.DeadGoneMsg(v.Operation.RetryOf))
+	}
+	return t.operation(&op.Event{Name: op.EventSubmitted, OpID: a.OpID, Status: op.Pending, RetryOf: v.Operation.RetryOf})
+}
+
+// refused tells of a result that came too late. Heartbeats and cancels that come
+// too late are ordinary.
+func (t *teller) refused(r *arbiter.Refused) error {
+	if r.Attempt == 0 || t.s.In[r.Input].Result == nil {
+		return nil
+	}
+	part := t.p.id
+	return t.event(&op.Event{
+		Name: op.EventStaleCommit, OpID: r.OpID, Target: r.Target, Attempt: r.Attempt, Partition: &part, RetryReason: r.Why,
+	}, subjectToken(r.Target, t.p.id))
+}
+
+// output adds a message to one of the lists of outputs.
+func (t *teller) output(kind string, to *[]*nats.Msg, m *nats.Msg) {
+	t.p.cfg.Metrics.Outputs.WithLabelValues(kind).Inc()
+	*to = append(*to, m)
 }
 
 // conflict tells that two or more operations contended.
@@ -192,7 +231,8 @@ func (t *teller) succeeded(s *arbiter.Succeeded) error {
 	if !ok {
 		return fmt.Errorf("resolver: step %d accepts a change of %s that was never applied", t.s.Number, s.OpID)
 	}
-	t.done[s.OpID] = s
+	t.done[s.OpID] = outcomeOf(done.change)
+	t.took[s.OpID] = s.Duration
 	t.head(s.Target, done.after)
 	for i := range done.change.Follow {
 		if err := t.followUp(s.OpID, &done.change.Follow[i], i); err != nil {
@@ -261,20 +301,6 @@ func (t *teller) followUp(cause string, f *entity.FollowUp, index int) error {
 	return nil
 }
 
-func (t *teller) retry(r *arbiter.Retry) error {
-	t.touch(r.OpID)
-	why, from := "the attempt failed", op.Failed
-	if r.Reason != "" {
-		why, from = "lost: "+string(r.Reason), op.Pending
-	}
-	v, _ := t.p.machine.Describe(r.OpID)
-	most := v.Operation.Retries()
-	return t.operation(&op.Event{
-		Name: op.EventRetry, OpID: r.OpID, From: from, Status: op.Pending, Reason: r.Reason, Winner: r.Winner, Decision: r.Decision,
-		RetryCount: &r.RetryCount, MaxRetries: &most, BackoffMS: float64(r.Delay) / float64(time.Millisecond), RetryReason: why,
-	})
-}
-
 func (t *teller) invalid(in *arbiter.Invalid) error {
 	return t.event(&op.Event{
 		Name: op.EventInvalid, OpID: in.OpID, Target: in.Target, Reason: op.Invalid, Code: in.Error.Code, Detail: in.Error,
@@ -288,7 +314,10 @@ func (t *teller) operation(e *op.Event) error {
 		return fmt.Errorf("resolver: step %d tells of %s, which is not open", t.s.Number, e.OpID)
 	}
 	e.OpType, e.Target, e.Priority, e.Effective = v.Operation.Type, v.Operation.Target, v.Operation.Priority, v.Effective
-	e.Traceparent, e.CausedBy, e.Submitter = v.Traceparent, v.CausedBy, v.Operation.Submitter
+	e.Traceparent, e.Submitter = v.Traceparent, v.Operation.Submitter
+	if e.CausedBy == "" {
+		e.CausedBy = v.CausedBy
+	}
 	e.Code = e.Reason.Code()
 	return t.event(e, e.Target)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/hierarchy-bus/hierarchy/internal/arbiter"
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
+	"github.com/hierarchy-bus/hierarchy/internal/registry"
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
 
@@ -30,6 +31,7 @@ const (
 	invalidBytes = 500
 	resultBytes  = 600
 	kinBytes     = 150
+	policyBytes  = arbiter.MaxPolicyBytes
 )
 
 // partition is one partition for as long as this process owns it. Everything but
@@ -52,22 +54,21 @@ type partition struct {
 	board   *board
 	kin     chan arbiter.Input
 	results chan report
+	asked   chan question
+	seeking int // questions that are away on a search
 
+	registry     *registry.Registry // of the policy in force
 	seen         *seen
 	takeoverStep uint64
-	changes      map[int]applied   // by input of the step at hand
-	ended        []string          // operations that ended in the step at hand
-	decisions    map[string]uint64 // journal sequence of the last decision about each open operation
+	changes      map[int]applied    // by input of the step at hand
+	ended        []string           // operations that ended in the step at hand
+	decisions    map[string]uint64  // journal sequence of the last decision about each open operation
+	shared       map[string]outcome // of operations that others were coalesced into
+	ages         ages               // of the open operations
+	crowd        loadNews
 
 	consumed     atomic.Uint64 // the cursor, for the trimmer
 	lastSnapshot uint64
-}
-
-// report is a result that waits for its commit, with the way to answer it.
-type report struct {
-	result arbiter.Result
-	reply  func([]byte)
-	bytes  int
 }
 
 // gathered is what will become one step.
@@ -97,6 +98,11 @@ func (p *partition) run(ctx context.Context) error {
 		return fmt.Errorf("resolver: subscribe to results: %w", err)
 	}
 	defer unsubscribe()
+	unask, err := p.bus.WhatIfs(p.id, func(data []byte, reply func([]byte)) { p.whatIf(feedCtx, data, reply) })
+	if err != nil {
+		return fmt.Errorf("resolver: subscribe to dry runs: %w", err)
+	}
+	defer unask()
 	p.kinship.passed(p.id, p.cursor)
 	defer p.kinship.gone(p.id)
 	feed, err := p.bus.Intake(feedCtx, p.id, p.cursor)
@@ -132,8 +138,11 @@ func (p *partition) close() {
 func (p *partition) loop(ctx, feedCtx context.Context, feed *bus.IntakeFeed, emitted <-chan error) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	tick := time.NewTicker(loadEvery)
+	defer tick.Stop()
 	for {
 		p.ask(feedCtx)
+		p.watch(time.Now())
 		var g gathered
 		g.cursor = p.cursor
 		if p.machine.Backlog() {
@@ -144,9 +153,10 @@ func (p *partition) loop(ctx, feedCtx context.Context, feed *bus.IntakeFeed, emi
 			continue
 		}
 		p.setTimer(timer)
-		policy, news := p.board.newer(p.machine.Policy().Revision)
-		if policy != nil {
-			g.add(arbiter.Input{Policy: policy}, 512)
+		rules, news := p.board.newer(p.machine.Policy().Revision)
+		if rules != nil {
+			p.registry = rules.registry
+			g.add(arbiter.Input{Policy: rules.policy}, policyBytes)
 			timer.Reset(0) // nothing to wait for
 		}
 		select {
@@ -163,7 +173,10 @@ func (p *partition) loop(ctx, feedCtx context.Context, feed *bus.IntakeFeed, emi
 			g.report(r)
 		case in := <-p.kin:
 			g.add(in, kinBytes)
+		case q := <-p.asked:
+			p.foresee(feedCtx, q)
 		case <-news:
+		case <-tick.C:
 		case <-timer.C:
 		}
 		p.gather(&g, feed)
@@ -196,13 +209,6 @@ func (p *partition) gather(g *gathered, feed *bus.IntakeFeed) {
 			return
 		}
 	}
-}
-
-func (g *gathered) report(r report) {
-	res := r.result
-	g.add(arbiter.Input{Result: &res}, r.bytes)
-	g.owner[len(g.owner)-1] = len(g.reports)
-	g.reports = append(g.reports, r)
 }
 
 // setTimer arms t for the next instant at which the machine has something to do.
@@ -281,53 +287,6 @@ func (p *partition) commit(ctx context.Context, s *arbiter.Step, g *gathered) er
 	}
 }
 
-// count keeps the metrics of a committed step.
-func (p *partition) count(s *arbiter.Step, bytes int, took time.Duration) {
-	m := p.cfg.Metrics
-	m.Steps.Inc()
-	m.StepInputs.Observe(float64(len(s.In)))
-	m.StepEffects.Observe(float64(len(s.Out)))
-	m.StepBytes.Observe(float64(bytes))
-	m.CommitSeconds.Observe(took.Seconds())
-	m.OpenOperations.WithLabelValues(partitionToken(p.id)).Set(float64(p.machine.Open()))
-	for i := range s.In {
-		if k := s.In[i].Kin; k != nil && k.Unknown {
-			m.KinLookups.WithLabelValues("unknown").Inc()
-		} else if k != nil {
-			m.KinLookups.WithLabelValues("found").Inc()
-		}
-	}
-}
-
-// answer tells each executor what became of its report, now that it is durable.
-func (p *partition) answer(s *arbiter.Step, g *gathered) {
-	if len(g.reports) == 0 {
-		return
-	}
-	refused := map[int]string{}
-	for i := range s.Out {
-		if r := s.Out[i].Refused; r != nil {
-			refused[r.Input] = r.Why
-		}
-	}
-	for i, n := range g.owner {
-		if n < 0 {
-			continue
-		}
-		r := &g.reports[n]
-		why, no := refused[i]
-		outcome := "accepted"
-		if no {
-			outcome = "refused"
-		}
-		p.cfg.Metrics.Results.WithLabelValues(outcome).Inc()
-		body, err := op.Marshal(op.ResultAck{Type: op.AckType, OpID: r.result.OpID, Attempt: r.result.Attempt, Accepted: !no, Why: why})
-		if err == nil {
-			r.reply(body)
-		}
-	}
-}
-
 func (p *partition) tellStaleCommit(ctx context.Context, s *arbiter.Step) {
 	p.log.Warn("step refused: the partition has another owner", "step", s.Number, "epoch", s.Epoch)
 	part := p.id
@@ -343,49 +302,5 @@ func (p *partition) tellStaleCommit(ctx context.Context, s *arbiter.Step) {
 	}
 	if err != nil {
 		p.log.Warn("the refusal could not be published", "error", err)
-	}
-}
-
-// housekeeping takes a snapshot now and then. It cannot harm: the journal holds
-// everything.
-func (p *partition) housekeeping(ctx context.Context) {
-	if p.number-p.lastSnapshot >= p.cfg.SnapshotEvery {
-		p.lastSnapshot = p.number
-		// Taken here, where nothing moves; kept once the step is told.
-		select {
-		case p.emitter.queue <- outputs{step: p.number, seq: p.seq, saved: p.snapshotOf()}:
-		case <-p.emitter.ended:
-		case <-ctx.Done():
-		}
-	}
-}
-
-// trimEvery is how often the intake is trimmed behind the cursor. Its limit is
-// the backpressure, so what is consumed must not count for long.
-const trimEvery = time.Second
-
-// trimmer trims until ctx ends. The journal holds everything that was consumed.
-func (p *partition) trimmer(ctx context.Context) {
-	tick := time.NewTicker(trimEvery)
-	defer tick.Stop()
-	trimmed := uint64(0)
-	for {
-		if cursor := p.consumed.Load(); cursor > trimmed {
-			p.trim(ctx, cursor)
-			trimmed = cursor
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-func (p *partition) trim(ctx context.Context, cursor uint64) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	if err := p.bus.TrimIntake(ctx, p.id, cursor); err != nil {
-		p.log.Warn("the intake could not be trimmed", "error", err)
 	}
 }

@@ -33,15 +33,16 @@ func (t *teller) recordOf(v *arbiter.View) *op.Record {
 		Attempt: v.Attempt, RetryCount: v.Retries, MaxRetries: v.Operation.Retries(), Error: v.Failure, CausedBy: v.CausedBy,
 		Submitter: v.Operation.Submitter, Seq: v.Place.Seq, Partition: t.p.id, Step: t.s.Number, JournalSeq: t.seq,
 		AcceptedAt: v.Accepted, UpdatedAt: t.s.At,
+		Asked: v.Asked, Preemptions: v.Preemptions, RetryOf: v.Operation.RetryOf, CancelAt: v.CancelAt,
+		RetryAfterMS: v.RetryAfter.Milliseconds(),
 	}
 	if v.Status == op.Pending && v.Due.After(t.s.At) {
 		due := v.Due
 		r.RetryAt = &due
 	}
-	if s := t.done[v.Operation.ID]; s != nil {
-		change := t.p.changes[s.Input].change
-		r.Version, r.Revision = change.After(), change.Base+1
-		r.ExecutionMS = float64(s.Duration) / float64(time.Millisecond)
+	if o, ok := t.done[v.Operation.ID]; ok {
+		r.Version, r.Revision = o.Version, o.Revision
+		r.ExecutionMS = float64(t.took[v.Operation.ID]) / float64(time.Millisecond)
 	}
 	return r
 }

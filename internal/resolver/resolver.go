@@ -11,7 +11,6 @@ import (
 
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
 	"github.com/hierarchy-bus/hierarchy/internal/metrics"
-	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
 
 // Config is what a resolver needs. Bus and Name are required.
@@ -19,7 +18,6 @@ type Config struct {
 	Bus    *bus.Bus
 	Name   string // unique among the resolvers
 	Logger *slog.Logger
-	Types  op.Types // nil: the built-in types
 
 	// LeaseTTL is how long a silent resolver counts as alive; its partitions
 	// move to others afterwards. 0 means 2 s; the least is 1 s.
@@ -35,9 +33,6 @@ type Config struct {
 }
 
 func (c *Config) defaults() {
-	if c.Types == nil {
-		c.Types = op.BuiltinTypes()
-	}
 	if c.LeaseTTL <= 0 {
 		c.LeaseTTL = 2 * time.Second
 	}
@@ -65,7 +60,7 @@ var errDeposed = errors.New("resolver: deposed: another resolver has taken the p
 func Run(ctx context.Context, cfg Config) error {
 	cfg.defaults()
 	log := cfg.Logger.With("resolver", cfg.Name)
-	board := newBoard(log)
+	board := newBoard(log, cfg.refused(ctx, log))
 	watch, stop := context.WithCancel(ctx)
 	defer stop()
 	if err := cfg.Bus.WatchPolicy(watch, board.put); err != nil {
@@ -198,6 +193,7 @@ func (s *supervisor) own(ctx context.Context, id int, v *served, log *slog.Logge
 	m.Partitions.Inc()
 	defer m.Partitions.Dec()
 	defer m.OpenOperations.DeleteLabelValues(partitionToken(id))
+	defer m.OldestPending.DeleteLabelValues(partitionToken(id))
 	s.setServing(v, true)
 	log.Info("partition taken over", "epoch", p.epoch, "step", p.number, "open", p.machine.Open())
 	return p.run(ctx)

@@ -14,10 +14,11 @@ import (
 
 // savedState is a snapshot in OPS_SNAPSHOTS.
 type savedState struct {
-	State     *arbiter.State    `json:"state"`
-	Cursor    uint64            `json:"cursor"`
-	Seen      *seen             `json:"seen"`
-	Decisions map[string]uint64 `json:"decisions"` // journal sequence of the last decision about an open operation
+	State     *arbiter.State     `json:"state"`
+	Cursor    uint64             `json:"cursor"`
+	Seen      *seen              `json:"seen"`
+	Decisions map[string]uint64  `json:"decisions"` // journal sequence of the last decision about an open operation
+	Shared    map[string]outcome `json:"shared,omitempty"`
 }
 
 // takeOver makes this process the owner of the partition: it bumps the epoch
@@ -63,6 +64,9 @@ func (p *partition) load(ctx context.Context) error {
 	p.changes = map[int]applied{}
 	p.seen = new(seen)
 	p.decisions = map[string]uint64{}
+	p.shared = map[string]outcome{}
+	p.ages, p.crowd, p.seeking = ages{}, loadNews{}, 0
+	p.asked = make(chan question, maxQuestions)
 	p.kin = make(chan arbiter.Input, 256)
 	p.results = make(chan report, 1024)
 	p.machine = arbiter.New(p.id)
@@ -94,6 +98,7 @@ func (p *partition) load(ctx context.Context) error {
 		// a state nothing may be decided.
 		return fmt.Errorf("resolver: the journal ends at %d, our own take-over is at %d", seen, p.seq)
 	}
+	p.adopt(p.machine.Policy())
 	return nil
 }
 
@@ -123,6 +128,12 @@ func (p *partition) loadSnapshot(ctx context.Context, mark uint64) (uint64, erro
 	}
 	if saved.Decisions != nil {
 		p.decisions = saved.Decisions
+	}
+	if saved.Shared != nil {
+		p.shared = saved.Shared
+	}
+	for i := range saved.State.Entries {
+		p.ages.add(saved.State.Entries[i].Operation.ID, saved.State.Entries[i].Accepted)
 	}
 	return seq, nil
 }

@@ -37,14 +37,19 @@ func newWorld(t *testing.T, partitions int) *world {
 	}
 	t.Cleanup(s.Stop)
 	w := &world{t: t, connect: s.Connect}
+	w.setUp(partitions)
+	return w
+}
+
+func (w *world) setUp(partitions int) {
+	w.t.Helper()
 	nc, _ := w.conn()
 	layout := bus.DefaultLayout()
 	layout.Partitions = partitions
-	if _, err := bus.Setup(t.Context(), nc, layout); err != nil {
-		t.Fatal(err)
+	if _, err := bus.Setup(w.t.Context(), nc, layout); err != nil {
+		w.t.Fatal(err)
 	}
 	w.bus = w.open(nc)
-	return w
 }
 
 func (w *world) conn() (*nats.Conn, func()) {

@@ -1,0 +1,65 @@
+package resolver
+
+import (
+	"time"
+
+	"github.com/hierarchy-bus/hierarchy/internal/arbiter"
+	"github.com/hierarchy-bus/hierarchy/internal/bus"
+)
+
+const (
+	// loadEvery is how often a partition that is filling up says so. Whoever
+	// listens believes it for a second, so one message may be lost (ADR 0013).
+	loadEvery = 200 * time.Millisecond
+	// gaugeEvery is how often the age of the oldest operation is looked up.
+	gaugeEvery = time.Second
+)
+
+// loadNews is when the partition last looked at how full it is, and whether it
+// told so.
+type loadNews struct {
+	looked  time.Time
+	gauged  time.Time
+	crowded bool
+}
+
+// watch looks, now and then, at how full the partition is and how old its oldest
+// operation, and tells.
+func (p *partition) watch(now time.Time) {
+	if now.Sub(p.crowd.looked) < loadEvery {
+		return
+	}
+	p.crowd.looked = now
+	if now.Sub(p.crowd.gauged) >= gaugeEvery {
+		p.crowd.gauged = now
+		age := 0.0
+		if oldest, ok := p.ages.oldest(p.machine); ok {
+			age = max(0, p.clock.now().Sub(oldest).Seconds())
+		}
+		p.cfg.Metrics.OldestPending.WithLabelValues(partitionToken(p.id)).Set(age)
+	}
+	policy := p.machine.Policy()
+	l := p.machine.Load()
+	crowded := policy.MaxOpen > 0 && 2*l.Open >= policy.MaxOpen || len(l.Targets) > 0
+	if !crowded && !p.crowd.crowded {
+		return
+	}
+	p.crowd.crowded = crowded // the first news that are good are told, too
+	if err := p.bus.PublishLoad(newsOf(p.id, &policy, &l)); err != nil {
+		p.log.Debug("how full the partition is could not be told", "error", err)
+	}
+}
+
+func newsOf(partition int, policy *arbiter.Policy, l *arbiter.Load) bus.Load {
+	news := bus.Load{
+		Partition: partition, Open: l.Open, MaxOpen: policy.MaxOpen, MaxStaged: policy.MaxStaged,
+		RetryAfterMS: policy.RetryAfter().Milliseconds(),
+	}
+	if len(l.Targets) > 0 {
+		news.Targets = make(map[string]int, len(l.Targets))
+	}
+	for _, t := range l.Targets {
+		news.Targets[t.ID] = t.Staged
+	}
+	return news
+}

@@ -25,7 +25,7 @@ func main() {
 		},
 		Job: func() bool { return load.File != "" },
 		Run: func(ctx context.Context, p *daemon.Process) error {
-			s := submitter.New(submitter.Config{Bus: p.Bus, Metrics: p.Metrics.Submitter()})
+			s := submitter.New(submitter.Config{Bus: p.Bus, Metrics: p.Metrics.Submitter(), Logger: p.Logger})
 			if load.File != "" {
 				load.In, load.Out, load.Logger = p.In, p.Out, p.Logger
 				return load.Run(ctx, s)

@@ -5,9 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"time"
 
@@ -140,33 +138,4 @@ func (s *Submitter) find(ctx context.Context, id string) (op.Record, error) {
 			return r, op.Errorf(op.CodeNotFound, "op_id", "no operation %s is on record", id)
 		}
 	}
-}
-
-// cancelRequest is the body of ops.api.cancel.
-type cancelRequest struct {
-	OpID   string `json:"op_id"`
-	Target string `json:"target_entity_id"`
-}
-
-func decodeCancel(body []byte) (c cancelRequest, err error) {
-	if len(body) > op.MaxBody {
-		return c, op.Errorf(op.CodeTooLarge, "", "the body has %d bytes, the limit is %d", len(body), op.MaxBody)
-	}
-	dec := json.NewDecoder(bytes.NewReader(body))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&c); err != nil {
-		return c, op.Errorf(op.CodeBadJSON, "", "a cancellation is an object with op_id and, if you like, target_entity_id: %v", err)
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return c, op.Errorf(op.CodeBadJSON, "", "there is text after the object")
-	}
-	switch {
-	case c.OpID == "":
-		return c, op.Errorf(op.CodeMissingField, "op_id", "op_id is missing")
-	case !op.Token(c.OpID):
-		return c, op.Errorf(op.CodeBadID, "op_id", "op_id %.80q is not an id", c.OpID)
-	case c.Target != "" && !op.Token(c.Target):
-		return c, op.Errorf(op.CodeBadID, "target_entity_id", "target_entity_id %.80q is not an id", c.Target)
-	}
-	return c, nil
 }

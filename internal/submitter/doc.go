@@ -4,11 +4,19 @@
 // [Submitter.Submit] takes one operation, or an array on one target, and returns
 // when it is durable. [Packer] takes many and packs those of one partition into
 // one message, which is what makes bulk loads fast; [Submitter.ReadNDJSON] feeds
-// it from a reader. [Serve] offers Submit as NATS endpoints under ops.api.
+// it from a reader. [Serve] offers this, and cancellations, retries of dead
+// operations and dry runs, as NATS endpoints under ops.api.
+//
+// Operations are judged by the policy in force: its types and the schemas of their
+// params, what is paused, what priority is refused. The resolver judges again, under
+// the policy of its instant, and its word counts.
 //
 // An unknown outcome is settled by sending the same message again, which the
 // server recognises by its message id. Submitting an op_id again is a new message
-// in the log, and the resolver finds that it is the same submission. Only when the context ends first is the caller told
-// that nothing is known, with code OPS-1019. A full log is told with OPS-2004
-// to single submissions; bulk loads wait for room.
+// in the log, and the resolver finds that it is the same submission. Only when the
+// context ends first is the caller told that nothing is known, with code OPS-1019.
+//
+// Where there is no room (the log is full, or the owner of a partition says that it
+// or the target is) single submissions are refused with OPS-1021 and
+// retry_after_ms, before anything is stored; bulk loads wait and go on.
 package submitter

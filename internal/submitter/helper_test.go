@@ -128,7 +128,7 @@ func modify(id, target string) op.Operation {
 // put writes a value into a view.
 func put(t testing.TB, b *bus.Bus, m *nats.Msg) {
 	t.Helper()
-	if _, err := b.Publish(t.Context(), m.Subject, m.Data, "", nil); err != nil {
+	if _, err := b.Publish(t.Context(), m.Subject, m.Data, "", m.Header); err != nil {
 		t.Error(err)
 	}
 }

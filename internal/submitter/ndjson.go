@@ -45,10 +45,16 @@ type Summary struct {
 
 // ReadNDJSON submits a stream of operations, one JSON object a line, in order
 // (see [Packer]). Blank lines are skipped; a line has at most [op.MaxBody] bytes.
-// It returns when everything read is durable. The error is a [*LineError] when it
-// stopped at a bad line: all lines before it are durable then. Otherwise it is
-// the reader's or that of [Packer.Add].
+// It follows the policy meanwhile, waits while there is no room, and returns when
+// everything read is durable. The error is a [*LineError] when it stopped at a bad
+// line: all lines before it are durable then. Otherwise it is the reader's or that
+// of [Packer.Add].
 func (s *Submitter) ReadNDJSON(ctx context.Context, r io.Reader, o NDJSONOptions) (Summary, error) {
+	following, stop := context.WithCancel(ctx)
+	defer stop()
+	if err := s.follow(following); err != nil {
+		return Summary{}, err
+	}
 	p := s.NewPacker(o.Pack)
 	lines := lineReader{r: bufio.NewReaderSize(r, readAhead)}
 	refused := 0
@@ -98,7 +104,11 @@ func (s *Submitter) addLine(ctx context.Context, p *Packer, line []byte, tooLong
 	if line[0] == '[' {
 		return op.Errorf(op.CodeBadArray, "", "a line holds one operation, not an array")
 	}
-	ops, err := op.Decode(line, "", s.types)
+	var ops []op.Operation
+	err := s.book.under(ctx, func(r *rules) (err error) {
+		ops, err = op.Decode(line, "", r.types.Types())
+		return err
+	})
 	if err != nil {
 		return err
 	}

@@ -31,6 +31,11 @@ type PackOptions struct {
 	// Acked gets the ids of the operations of each message once they are
 	// durable. It is called from one goroutine at a time and may be nil.
 	Acked func(ids []string)
+
+	// ended tells where in the log the operations of a message stand, or why they
+	// are not known to be there; they are named by the order of Add, from 0. It is
+	// called from one goroutine at a time.
+	ended func(nth []int, seq uint64, err error)
 }
 
 // Progress is how far a bulk load has come.
@@ -38,7 +43,7 @@ type Progress struct {
 	Added    int  // operations given to the packer
 	Acked    int  // operations that are durable
 	Messages int  // intake messages they took
-	Full     bool // the log is full; the packer waits for room
+	Full     bool // there is no room in the log, a partition or on a target; the packer waits
 }
 
 // Packer packs many operations into few messages. Operations on one target reach
@@ -79,6 +84,7 @@ type round struct {
 type pack struct {
 	body    []byte // an array without its closing bracket
 	ids     []string
+	nth     []int
 	targets []string
 	types   []string
 }
@@ -110,8 +116,14 @@ func (p *Packer) Add(ctx context.Context, o op.Operation) (id string, err error)
 	if o.ID == "" {
 		o.ID = p.s.newID()
 	}
-	if e := p.s.checkParams(&o); e != nil {
-		return "", e
+	err = p.s.book.under(ctx, func(r *rules) error {
+		if e := r.check(&o); e != nil {
+			return e
+		}
+		return nil
+	})
+	if err != nil {
+		return "", err
 	}
 	encoded, err := op.Encode(&o)
 	if err != nil {
@@ -120,10 +132,11 @@ func (p *Packer) Add(ctx context.Context, o op.Operation) (id string, err error)
 	if len(encoded) > op.MaxBody {
 		return "", op.Errorf(op.CodeTooLarge, "", "with its defaults written out operation %s has %d bytes, the limit is %d", o.ID, len(encoded), op.MaxBody)
 	}
-	p.put(&o, encoded)
 	p.mu.Lock()
+	nth := p.progress.Added
 	p.progress.Added++
 	p.mu.Unlock()
+	p.put(&o, encoded, nth)
 	for p.buffered > p.o.Window {
 		if err := p.next(ctx); err != nil {
 			return "", err
@@ -135,7 +148,7 @@ func (p *Packer) Add(ctx context.Context, o op.Operation) (id string, err error)
 // put finds the round for an operation. It must not be before the last operation
 // on its target, nor before its parent; nor with its parent unless they share
 // the message.
-func (p *Packer) put(o *op.Operation, encoded []byte) {
+func (p *Packer) put(o *op.Operation, encoded []byte, nth int) {
 	partition := bus.PartitionOf(o.Target, p.s.partitions)
 	n := max(p.first, p.targets[o.Target])
 	if parent, open := p.placed[o.Parent]; open {
@@ -157,7 +170,7 @@ func (p *Packer) put(o *op.Operation, encoded []byte) {
 		if len(k.ids) > 0 && (len(k.ids) >= p.o.MaxOps || len(k.body)+len(encoded)+2 > p.o.MaxBytes) {
 			continue
 		}
-		k.add(o, encoded)
+		k.add(o, encoded, nth)
 		p.targets[o.Target] = n
 		p.placed[o.ID] = place{n, partition}
 		p.buffered++
@@ -165,7 +178,7 @@ func (p *Packer) put(o *op.Operation, encoded []byte) {
 	}
 }
 
-func (k *pack) add(o *op.Operation, encoded []byte) {
+func (k *pack) add(o *op.Operation, encoded []byte, nth int) {
 	if len(k.ids) == 0 {
 		k.body = append(k.body, '[')
 	} else {
@@ -173,6 +186,7 @@ func (k *pack) add(o *op.Operation, encoded []byte) {
 	}
 	k.body = append(k.body, encoded...)
 	k.ids = append(k.ids, o.ID)
+	k.nth = append(k.nth, nth)
 	k.targets = append(k.targets, o.Target)
 	k.types = append(k.types, o.Type)
 }
@@ -256,14 +270,22 @@ func (p *Packer) sendPack(ctx context.Context, k *pack) error {
 		subject, body = bus.SubmitSubject(k.targets[0]), body[1:len(body)-1]
 	}
 	full := func() { p.tell(func(v *Progress) { v.Full = true }) }
-	if _, err := p.s.publish(ctx, subject, body, trace(p.o.Trace), full); err != nil {
+	var ack bus.Ack
+	err := p.room(ctx, k, full)
+	if err == nil {
+		ack, err = p.s.publish(ctx, subject, body, trace(p.o.Trace), full)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.o.ended != nil {
+		p.o.ended(k.nth, ack.Seq, err)
+	}
+	if err != nil {
 		return err
 	}
 	for _, t := range k.types {
 		p.s.metrics.Operations.WithLabelValues(t).Inc()
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.progress.Acked += len(k.ids)
 	p.progress.Messages++
 	p.progress.Full = false
@@ -271,6 +293,22 @@ func (p *Packer) sendPack(ctx context.Context, k *pack) error {
 		p.o.Acked(k.ids)
 	}
 	return nil
+}
+
+// room waits until nobody says any more that there is none for a message. The
+// error is the refusal, when ctx ends first.
+func (p *Packer) room(ctx context.Context, k *pack, full func()) error {
+	partition := bus.PartitionOf(k.targets[0], p.s.partitions)
+	for {
+		e := p.s.news.full(partition, k.targets...)
+		if e == nil {
+			return nil
+		}
+		full()
+		if !wait(ctx, hold(e)) {
+			return fmt.Errorf("%w: %w", e, context.Cause(ctx))
+		}
+	}
 }
 
 // tell changes the progress and reports it.

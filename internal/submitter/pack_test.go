@@ -215,7 +215,7 @@ func TestPackingWaitsForRoom(t *testing.T) {
 		room := time.Now().Add(time.Minute)
 		s := fake(func(context.Context, string, []byte, string) error {
 			if time.Now().Before(room) {
-				return bus.ErrBackpressure
+				return bus.ErrIntakeFull
 			}
 			return nil
 		})

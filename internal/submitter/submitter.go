@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
-	"github.com/hierarchy-bus/hierarchy/internal/entity"
 	"github.com/hierarchy-bus/hierarchy/internal/metrics"
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
@@ -28,34 +30,36 @@ const (
 
 // Config is what a submitter needs. Bus is required.
 type Config struct {
-	Bus   *bus.Bus
-	Types op.Types // nil: the built-in types
+	Bus *bus.Bus
 	// NewID names operations that come without an id; nil: [op.NewID].
 	NewID   func() string
 	Metrics *metrics.Submitter // nil counts for nobody
+	Logger  *slog.Logger       // nil drops that a policy is not valid
 }
 
 // Submitter submits. It may be used from any goroutine.
 type Submitter struct {
 	bus        *bus.Bus
 	partitions int
-	types      op.Types
-	builtin    op.Types
 	newID      func() string
 	metrics    *metrics.Submitter
+	book       book
+	news       news
 
 	// send is one try to publish: that of the bus, and in tests another.
 	send func(ctx context.Context, subject string, body []byte, msgID string, hdr nats.Header) (bus.Ack, error)
+	// follow is Follow, and in tests without a server nothing.
+	follow func(context.Context) error
 }
 
 // New returns a submitter.
 func New(cfg Config) *Submitter {
 	s := &Submitter{
-		bus: cfg.Bus, partitions: cfg.Bus.Layout().Partitions, send: cfg.Bus.Publish,
-		types: cfg.Types, builtin: op.BuiltinTypes(), newID: cfg.NewID, metrics: cfg.Metrics,
+		bus: cfg.Bus, partitions: cfg.Bus.Layout().Partitions, send: cfg.Bus.Publish, newID: cfg.NewID, metrics: cfg.Metrics,
 	}
-	if s.types == nil {
-		s.types = s.builtin
+	s.follow, s.book.fetch, s.book.log = s.Follow, cfg.Bus.Policy, cfg.Logger
+	if s.book.log == nil {
+		s.book.log = slog.New(slog.DiscardHandler)
 	}
 	if s.newID == nil {
 		s.newID = op.NewID
@@ -83,9 +87,11 @@ func (s *Submitter) Submit(ctx context.Context, body []byte, target string) (op.
 }
 
 // Do validates a submission, names what has no id, and returns when it is
-// durable. A mistake of the request is an [*op.Error]. So is a log that is full
-// (OPS-2004, wraps [bus.ErrBackpressure]) and an outcome that is still unknown
-// when ctx ends (OPS-1019, wraps ctx's error); [op.AsError] finds it.
+// durable. A mistake of the request is an [*op.Error]. So is what the policy in
+// force would turn away (OPS-1022, OPS-1023), a want of room (OPS-1021 with
+// retry_after_ms; wraps [bus.ErrIntakeFull] where it is the log that is full) and
+// an outcome that is still unknown when ctx ends (OPS-1019, wraps ctx's error);
+// [op.AsError] finds it. Nothing is stored unless it is OPS-1019.
 func (s *Submitter) Do(ctx context.Context, r Request) (op.Accepted, error) {
 	acc, _, err := s.submit(ctx, r)
 	return acc, err
@@ -94,45 +100,45 @@ func (s *Submitter) Do(ctx context.Context, r Request) (op.Accepted, error) {
 // submit is Do, and says which target it was.
 func (s *Submitter) submit(ctx context.Context, r Request) (acc op.Accepted, target string, err error) {
 	defer func() { s.count(cmp.Or(r.Transport, "program"), err) }()
-	ops, body, err := s.prepare(r.Body, r.Target)
+	ops, body, err := s.prepare(ctx, r.Body, r.Target)
 	if err != nil {
 		return op.Accepted{}, "", err
+	}
+	acc, err = s.store(ctx, ops, body, r.Trace)
+	return acc, ops[0].Target, err
+}
+
+// store publishes operations on one target that were checked.
+func (s *Submitter) store(ctx context.Context, ops []op.Operation, body []byte, traceparent string) (op.Accepted, error) {
+	target := ops[0].Target
+	if e := s.news.full(bus.PartitionOf(target, s.partitions), target); e != nil {
+		return op.Accepted{}, e
+	}
+	ack, err := s.publish(ctx, bus.SubmitSubject(target), body, trace(traceparent), nil)
+	if err != nil {
+		return op.Accepted{}, err
 	}
 	ids := make([]string, len(ops))
 	for i := range ops {
 		ids[i] = ops[i].ID
-	}
-	target = ops[0].Target
-	ack, err := s.publish(ctx, bus.SubmitSubject(target), body, trace(r.Trace), nil)
-	if err != nil {
-		return op.Accepted{}, "", err
-	}
-	for i := range ops {
 		s.metrics.Operations.WithLabelValues(ops[i].Type).Inc()
 	}
-	return op.Accepted{Type: op.AcceptedType, OpIDs: ids, Stream: ack.Stream, Seq: ack.Seq}, target, nil
+	return op.Accepted{Type: op.AcceptedType, OpIDs: ids, Stream: ack.Stream, Seq: ack.Seq}, nil
 }
 
 // prepare decodes and checks a submission, and returns the body to publish: the
 // client's own where nothing had to be added, so that what it may send it may
 // also have stored.
-func (s *Submitter) prepare(body []byte, target string) ([]op.Operation, []byte, error) {
-	ops, err := op.Decode(body, target, s.types)
+func (s *Submitter) prepare(ctx context.Context, data []byte, target string) (ops []op.Operation, body []byte, err error) {
+	err = s.book.under(ctx, func(r *rules) (err error) {
+		ops, err = read(data, target, r, r.check)
+		return err
+	})
 	if err != nil {
 		return nil, nil, err
 	}
-	named := true
-	for i := range ops {
-		if e := s.checkParams(&ops[i]); e != nil {
-			if len(ops) > 1 {
-				e.Field = fmt.Sprintf("[%d].%s", i, e.Field)
-			}
-			return nil, nil, e
-		}
-		named = named && ops[i].ID != ""
-	}
-	if named {
-		return ops, body, nil
+	if !slices.ContainsFunc(ops, func(o op.Operation) bool { return o.ID == "" }) {
+		return ops, data, nil
 	}
 	op.Normalize(ops, s.newID)
 	if body, err = encode(ops); err != nil {
@@ -145,13 +151,22 @@ func (s *Submitter) prepare(body []byte, target string) ([]op.Operation, []byte,
 	return ops, body, nil
 }
 
-// checkParams asks for the params of the built-in types; those of others are for
-// their handlers to judge.
-func (s *Submitter) checkParams(o *op.Operation) *op.Error {
-	if _, ok := s.builtin[o.Type]; ok {
-		return entity.CheckParams(o)
+// read decodes a submission and has each operation checked. A mistake in one of
+// several names its place.
+func read(data []byte, target string, r *rules, check func(*op.Operation) *op.Error) ([]op.Operation, error) {
+	ops, err := op.Decode(data, target, r.types.Types())
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	for i := range ops {
+		if e := check(&ops[i]); e != nil {
+			if len(ops) > 1 {
+				e.Field = strings.TrimSuffix(fmt.Sprintf("[%d].%s", i, e.Field), ".")
+			}
+			return nil, e
+		}
+	}
+	return ops, nil
 }
 
 func encode(ops []op.Operation) ([]byte, error) {
@@ -171,23 +186,6 @@ func encode(ops []op.Operation) ([]byte, error) {
 	return append(body, ']'), nil
 }
 
-// Cancel asks for the cancellation of an operation and returns when the request
-// is durable. Whether it came in time is told by the operation's record. Errors
-// are those of [Submitter.Do].
-func (s *Submitter) Cancel(ctx context.Context, target, opID string) (op.Accepted, error) {
-	if !op.Token(target) {
-		return op.Accepted{}, op.Errorf(op.CodeBadID, "target_entity_id", "target %.80q is not an id", target)
-	}
-	if !op.Token(opID) {
-		return op.Accepted{}, op.Errorf(op.CodeBadID, "op_id", "op_id %.80q is not an id", opID)
-	}
-	ack, err := s.publish(ctx, bus.CancelSubject(target), []byte(`{"op_id":"`+opID+`"}`), nil, nil)
-	if err != nil {
-		return op.Accepted{}, err
-	}
-	return op.Accepted{Type: op.AcceptedType, OpIDs: []string{opID}, Stream: ack.Stream, Seq: ack.Seq}, nil
-}
-
 func trace(parent string) nats.Header {
 	if parent == "" {
 		return nil
@@ -196,8 +194,8 @@ func trace(parent string) nats.Header {
 }
 
 // publish stores one message, again and again while nothing is known about it.
-// full is asked when the log has no room: nil means to give up, otherwise it is
-// told and the publish is tried again.
+// full is told when the log has no room, and the publish is tried again; nil means
+// to give up.
 //
 // The message has an id of its own, by which the server recognises the
 // repetitions of this call. It must not follow from the operations. The server
@@ -209,22 +207,30 @@ func (s *Submitter) publish(ctx context.Context, subject string, body []byte, hd
 	msgID := op.NewID()
 	pause := firstPause
 	started := time.Now()
+	maybe := false // a try had no answer
 	for {
 		ack, err := s.try(ctx, subject, body, msgID, hdr)
-		noRoom := errors.Is(err, bus.ErrBackpressure)
+		noRoom := errors.Is(err, bus.ErrIntakeFull)
 		switch {
 		case err == nil:
 			s.metrics.PublishSeconds.Observe(time.Since(started).Seconds())
 			return ack, nil
-		case noRoom && full == nil:
-			return bus.Ack{}, fmt.Errorf("%w: %w", overloaded(), err)
+		case noRoom && full == nil && !maybe:
+			return bus.Ack{}, fmt.Errorf("%w: %w", overloaded(0, "the log is full"), err)
 		case noRoom:
-			full()
+			if full != nil {
+				full()
+			}
 		case !errors.Is(err, bus.ErrUnknownOutcome) || errors.Is(err, nats.ErrConnectionClosed):
 			return bus.Ack{}, fmt.Errorf("%w: %w", op.Errorf(op.CodeUnavailable, "", "the log refused the message"), err)
+		default:
+			maybe = true
 		}
 		if !wait(ctx, pause) {
 			e := op.Errorf(op.CodeUnavailable, "", "the log did not answer in time; the submission may or may not be stored")
+			if noRoom && !maybe {
+				e = overloaded(0, "the log is full")
+			}
 			return bus.Ack{}, fmt.Errorf("%w: %w: %w", e, err, context.Cause(ctx))
 		}
 		pause = min(2*pause, lastPause)
@@ -237,21 +243,12 @@ func (s *Submitter) try(ctx context.Context, subject string, body []byte, msgID 
 	return s.send(ctx, subject, body, msgID, hdr)
 }
 
-// overloaded is the answer to a single submission when the log is full: nothing
-// was stored, and nothing is wrong with the request.
-func overloaded() *op.Error {
-	return &op.Error{
-		Type: op.ErrorType, Code: op.Overloaded.Code(), Message: "the log is full, nothing was stored",
-		Hint: "Nothing is wrong with the operation: submit it again in a second or so.",
-	}
-}
-
 // count tells the metrics how a request ended.
 func (s *Submitter) count(transport string, err error) {
 	outcome := "accepted"
 	if err != nil {
 		outcome = "unknown"
-		if e := op.AsError(err); e != nil && e.Code == op.Overloaded.Code() {
+		if e := op.AsError(err); e != nil && e.Code == op.CodeOverloaded {
 			outcome = "full"
 		} else if e != nil && e.Code != op.CodeUnavailable {
 			outcome = "refused"

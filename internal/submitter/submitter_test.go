@@ -117,6 +117,8 @@ func fake(send func(ctx context.Context, subject string, body []byte, msgID stri
 func newFake() *Submitter {
 	s := New(Config{Bus: &bus.Bus{}})
 	s.partitions = testPartitions
+	s.follow = func(context.Context) error { return nil }
+	s.book.fetch = func(context.Context) ([]byte, uint64, error) { return nil, 0, nil }
 	return s
 }
 
@@ -159,7 +161,7 @@ func TestWhatIsToldWhenThereIsNoAnswer(t *testing.T) {
 		code       string
 		takes      time.Duration
 	}{
-		"full":    {fmt.Errorf("%w: 10077", bus.ErrBackpressure), bus.ErrBackpressure, "OPS-2004", 0},
+		"full":    {fmt.Errorf("%w: 10077", bus.ErrIntakeFull), bus.ErrIntakeFull, op.CodeOverloaded, 0},
 		"unknown": {fmt.Errorf("%w: timeout", bus.ErrUnknownOutcome), context.DeadlineExceeded, op.CodeUnavailable, time.Minute},
 		"closed":  {fmt.Errorf("%w: %w", bus.ErrUnknownOutcome, nats.ErrConnectionClosed), nats.ErrConnectionClosed, op.CodeUnavailable, 0},
 		"refused": {refused, refused, op.CodeUnavailable, 0},

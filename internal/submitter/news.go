@@ -1,0 +1,86 @@
+package submitter
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hierarchy-bus/hierarchy/internal/bus"
+	"github.com/hierarchy-bus/hierarchy/pkg/op"
+)
+
+// What is too full for more (ADR 0012). A partition is held back early, because
+// operations that passed the edge are on their way to it, and one that is full
+// refuses for good where the edge only puts off. A target is held back late:
+// above its limit the lowest rank is shed, which is a decision and not an accident.
+const (
+	newsAge       = time.Second
+	fullPartition = 50 // per cent of the operations that may be open in a partition
+	fullTarget    = 90 // per cent of the operations that may be staged on a target
+	// fullPause is the advice where nobody has given any: about as long as a
+	// second's worth of intake takes to be trimmed.
+	fullPause = time.Second
+)
+
+// news is what the owners of the partitions say about their load. The zero value
+// knows nothing, and that is no reason to refuse.
+type news struct {
+	mu   sync.RWMutex
+	last map[int]heard // by partition
+}
+
+type heard struct {
+	bus.Load
+	at time.Time
+}
+
+func (n *news) hear(l bus.Load) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.last == nil {
+		n.last = map[int]heard{}
+	}
+	n.last[l.Partition] = heard{l, time.Now()}
+}
+
+// full returns why there is no room on any of the targets, which are all of one
+// partition; nil: there is.
+func (n *news) full(partition int, targets ...string) *op.Error {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	l, ok := n.last[partition]
+	if !ok || time.Since(l.at) > newsAge {
+		return nil
+	}
+	if l.MaxOpen > 0 && 100*l.Open >= fullPartition*l.MaxOpen {
+		return overloaded(l.RetryAfterMS, "partition %d has %d open operations of %d that it may have", partition, l.Open, l.MaxOpen)
+	}
+	if l.MaxStaged == 0 {
+		return nil
+	}
+	at := slices.IndexFunc(targets, func(t string) bool { return 100*l.Targets[t] >= fullTarget*l.MaxStaged })
+	if at < 0 {
+		return nil
+	}
+	t := targets[at]
+	return overloaded(l.RetryAfterMS, "%s has %d staged operations of %d that it may have", t, l.Targets[t], l.MaxStaged)
+}
+
+// overloaded is the refusal for want of room: nothing was stored, and nothing is
+// wrong with the request.
+func overloaded(retryAfterMS int64, format string, args ...any) *op.Error {
+	e := op.Errorf(op.CodeOverloaded, "", "%s; nothing was stored", fmt.Sprintf(format, args...))
+	e.RetryAfterMS = cmp.Or(max(retryAfterMS, 0), fullPause.Milliseconds())
+	return e
+}
+
+// hold is how long a refusal for want of room asks to wait, within reason.
+func hold(e *op.Error) time.Duration {
+	return min(max(time.Duration(e.RetryAfterMS)*time.Millisecond, firstPause), lastHold)
+}
+
+// lastHold bounds one wait: the news are younger than that, so it is looked at
+// again.
+const lastHold = 2 * time.Second

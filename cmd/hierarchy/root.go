@@ -59,7 +59,7 @@ priority, executes the winner exactly once and tells every loser why.
 		a.demo(), a.dev(), a.setup(),
 		a.submit(), a.status(), a.explain(), a.cancel(),
 		a.get(), a.history(), a.diff(), a.lineage(), a.export(), a.watch(),
-		a.verify(), a.stress(), a.config(), a.wait(), a.top(), a.doctor(),
+		a.verify(), a.rebuild(), a.stress(), a.config(), a.wait(), a.top(), a.doctor(),
 		a.errors(), a.schema(), a.healthcheck(), a.version(),
 	)
 	return root

@@ -239,7 +239,7 @@ func gathered(t *testing.T, m *metrics.Registry, name string) float64 {
 			continue
 		}
 		for _, s := range f.GetMetric() {
-			sum += s.GetCounter().GetValue() + s.GetGauge().GetValue()
+			sum += s.GetCounter().GetValue() + s.GetGauge().GetValue() + float64(s.GetHistogram().GetSampleCount())
 		}
 	}
 	return sum

@@ -69,6 +69,14 @@ check: fmt-check vet lint test ## What to run before every commit
 bench: ## Measure; ARGS='-h' for what can be chosen
 	go run ./bench $(ARGS)
 
+.PHONY: overload
+overload: ## Ten times what one entity can take, and what that does to the others; ARGS='-duration 2m'
+	go run ./bench/overload $(ARGS)
+
+.PHONY: examples
+examples: ## Build and run every example, and compare what it prints
+	go test -count=1 ./examples/... $(ARGS)
+
 .PHONY: real-input
 real-input: ## 9,406 operations of a real history through a real process, compared with the oracle; DATA=folder
 	go run ./bench/realinput -data $(DATA)/git-history.ndjson -oracle $(DATA)/git-history.oracle.json $(ARGS)

@@ -1,0 +1,256 @@
+// Command overload asks for far more than a system can do, and says what that does
+// to everybody else.
+//
+//	go run ./bench/overload -duration 2m
+//
+// It runs `hierarchy dev` as a process of its own, finds out how many operations a
+// second one entity can take, and then submits ten times as many on that one
+// through ops.api.submit, while a hundred other entities get a light load. It
+// reports
+//
+//   - the memory of that process over time, from a quarter of the overload on:
+//     least, median, greatest, their spread, and how the last quarter compares
+//     with the second;
+//   - what became of each submission, by code and reason;
+//   - how long the others took, from submission to the news of the end, without
+//     the hot load and with it, and the ratio.
+//
+// It exits with 1 when something accepted did not end, when a submission was
+// neither accepted nor refused with a code that says when to come back, when an
+// operation of the others did not succeed, when the history breaks an invariant,
+// or when memory grew by more than -growth.
+//
+// This program and the system share the machine, so that an overload costs both of
+// them processor time: only ratios within one run mean anything.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+type options struct {
+	duration time.Duration
+	factor   float64
+	rate     float64
+	others   int
+	light    float64
+	conflict string
+	growth   float64
+	ratio    float64
+	verify   bool
+	json     string
+}
+
+func main() {
+	var o options
+	flag.DurationVar(&o.duration, "duration", 20*time.Second, "of the overload")
+	flag.Float64Var(&o.factor, "factor", 10, "submissions on the hot entity, as a multiple of what it can take")
+	flag.Float64Var(&o.rate, "rate", 0, "what the hot entity can take, operations a second; 0 measures it")
+	flag.IntVar(&o.others, "others", 100, "entities with a light load")
+	flag.Float64Var(&o.light, "light", 100, "operations a second on all the others together")
+	flag.StringVar(&o.conflict, "on-conflict", "queue", "of the hot operations: queue, reject or retry")
+	flag.Float64Var(&o.growth, "growth", 1.25, "most that memory may grow from the second quarter of the overload to the last; 0: not judged")
+	flag.Float64Var(&o.ratio, "ratio", 0, "most that the p99 of the others may grow; 0: not judged")
+	flag.BoolVar(&o.verify, "verify", true, "check the whole history in the end")
+	flag.StringVar(&o.json, "json", "", "also write the report into this file; - is stdout, and then there is nothing else")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, &o); err != nil {
+		fmt.Fprintln(os.Stderr, "overload:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, o *options) error {
+	dir, err := os.MkdirTemp("", "hierarchy-overload-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	s, err := start(ctx, dir)
+	if err != nil {
+		return err
+	}
+	r, err := measure(ctx, s, o)
+	if err == nil && o.verify {
+		say("checking the history")
+		r.Verified = s.command(ctx, "verify", "--quiescent", "--server", s.url) == nil
+	}
+	if err := errors.Join(err, s.stop()); err != nil {
+		return err
+	}
+	if err := r.write(o); err != nil {
+		return err
+	}
+	return r.judge(o)
+}
+
+// say tells a person how far it is.
+func say(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
+
+// site is the process under load.
+type site struct {
+	program string
+	url     string
+	dev     *exec.Cmd
+	ended   chan error
+}
+
+// start builds the program and runs a whole system in one process.
+func start(ctx context.Context, dir string) (*site, error) {
+	s := &site{program: filepath.Join(dir, "hierarchy"), ended: make(chan error, 1)}
+	build := exec.CommandContext(ctx, "go", "build", "-o", s.program, "./cmd/hierarchy")
+	build.Stderr = os.Stderr
+	if err := build.Run(); err != nil {
+		return nil, err
+	}
+	file := filepath.Join(dir, "url")
+	s.dev = exec.CommandContext(ctx, s.program, "dev", "--store", filepath.Join(dir, "store"), "--port", "0", "--http", "", "--url-file", file)
+	s.dev.Env = append(os.Environ(), "OPS_LOG_LEVEL=error")
+	if err := s.dev.Start(); err != nil {
+		return nil, err
+	}
+	go func() { s.ended <- s.dev.Wait() }()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if url, err := os.ReadFile(file); err == nil {
+			s.url = strings.TrimSpace(string(url))
+			return s, nil
+		}
+		select {
+		case <-tick.C:
+		case err := <-s.ended:
+			return nil, fmt.Errorf("the system ended before it was ready: %w", err)
+		case <-ctx.Done():
+			return nil, errors.Join(ctx.Err(), s.stop())
+		}
+	}
+}
+
+func (s *site) stop() error {
+	if err := s.dev.Process.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	return <-s.ended
+}
+
+func (s *site) command(ctx context.Context, args ...string) error {
+	cmd := exec.CommandContext(ctx, s.program, args...)
+	cmd.Stderr = os.Stderr
+	return cmd.Run()
+}
+
+// measure goes through the phases.
+func measure(ctx context.Context, s *site, o *options) (*report, error) {
+	nc, err := nats.Connect(s.url)
+	if err != nil {
+		return nil, err
+	}
+	defer nc.Close()
+	other, err := nats.Connect(s.url) // so that the light load does not wait behind the hot one in this program
+	if err != nil {
+		return nil, err
+	}
+	defer other.Close()
+	hot, err := newLoad(nc, []string{"hot"}, o.conflict)
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, o.others)
+	for i := range names {
+		names[i] = fmt.Sprintf("other-%d", i)
+	}
+	light, err := newLoad(other, names, "queue")
+	if err != nil {
+		return nil, err
+	}
+	r := &report{Type: reportType, Seconds: o.duration.Seconds(), Factor: o.factor, Others: o.others, Light: o.light, OnConflict: o.conflict}
+	for _, l := range []*load{hot, light} {
+		if err := l.create(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if r.Capacity = o.rate; r.Capacity == 0 {
+		say("how much one entity can take")
+		if r.Capacity, err = hot.capacity(ctx, 4*time.Second); err != nil {
+			return nil, err
+		}
+	}
+	quiet := max(o.duration/4, 5*time.Second)
+	say("the others alone, for %s", quiet)
+	if err := light.run(ctx, o.light, quiet); err != nil {
+		return nil, err
+	}
+	if err := light.drain(ctx); err != nil {
+		return nil, err
+	}
+	r.Alone = light.latencies()
+	hot.reset()
+	say("%.0f operations a second on one entity, which can take %.0f, for %s", o.factor*r.Capacity, r.Capacity, o.duration)
+	return r, overload(ctx, s, o, r, hot, light)
+}
+
+// overload is the phase that this is about.
+func overload(ctx context.Context, s *site, o *options, r *report, hot, light *load) error {
+	memory := watch(s.dev.Process.Pid)
+	began := time.Now()
+	done := make(chan error, 1)
+	go func() { done <- light.run(ctx, o.light, o.duration) }()
+	err := hot.run(ctx, o.factor*r.Capacity, o.duration)
+	took := time.Since(began)
+	err = errors.Join(err, <-done)
+	r.Memory = memory.stop()
+	if err != nil {
+		return err
+	}
+	ended := hot.ended()
+	for _, l := range []*load{light, hot} {
+		if err := l.drain(ctx); err != nil {
+			return err
+		}
+	}
+	r.Drain = time.Since(began).Seconds() - took.Seconds()
+	r.Pressed = light.latencies()
+	r.Hot, r.Light100 = hot.account(), light.account()
+	r.Offered = float64(r.Hot.Sent) / took.Seconds()
+	r.Ended = float64(ended) / took.Seconds()
+	if r.Alone.P99 > 0 {
+		r.Ratio50, r.Ratio99 = r.Pressed.P50/r.Alone.P50, r.Pressed.P99/r.Alone.P99
+	}
+	return nil
+}
+
+// write prints the report.
+func (r *report) write(o *options) error {
+	if o.json != "" {
+		data, err := json.MarshalIndent(r, "", "  ")
+		if err != nil {
+			return err
+		}
+		data = append(data, '\n')
+		if o.json == "-" {
+			_, err = os.Stdout.Write(data)
+			return err
+		}
+		if err := os.WriteFile(o.json, data, 0o600); err != nil {
+			return err
+		}
+	}
+	r.print(os.Stdout)
+	return nil
+}

@@ -18,8 +18,6 @@ var (
 	// ErrIntakeFull: the intake is at its limits and refused the message.
 	// Nothing is stored; try again later.
 	ErrIntakeFull = errors.New("bus: the intake is full")
-	// ErrBackpressure is ErrIntakeFull under its former name.
-	ErrBackpressure = ErrIntakeFull
 	// ErrUnknownOutcome: no answer came. The message may or may not be stored;
 	// publish it again under the same id.
 	ErrUnknownOutcome = errors.New("bus: outcome unknown")

@@ -1,11 +1,14 @@
 package resolver
 
 import (
+	"encoding/json"
 	"testing"
 	"time"
 
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
+	"github.com/hierarchy-bus/hierarchy/internal/metrics"
 	"github.com/hierarchy-bus/hierarchy/internal/natstest"
+	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
 
 // Where a partition has no owner, a search for an ancestor goes on for ever. A dry
@@ -33,4 +36,21 @@ func TestADryRunDoesNotWaitForASearchThatCannotEnd(t *testing.T) {
 			t.Errorf("after %s: %+v", took, q)
 		}
 	})
+}
+
+// Questions never wait for a busy partition: one too many is refused.
+func TestDryRunsAreBounded(t *testing.T) {
+	var nobody *metrics.Registry
+	p := &partition{asked: make(chan question, 1), cfg: &Config{Metrics: nobody.Resolver()}}
+	var answers [][]byte
+	for range 2 {
+		p.whatIf(t.Context(), []byte("{}"), func(b []byte) { answers = append(answers, b) })
+	}
+	if len(answers) != 1 {
+		t.Fatalf("%d of 2 were answered while nobody served them, want the second", len(answers))
+	}
+	var e op.Error
+	if err := json.Unmarshal(answers[0], &e); err != nil || e.Code != op.CodeOverloaded || e.RetryAfterMS == 0 {
+		t.Errorf("%s, %v", answers[0], err)
+	}
 }

@@ -175,7 +175,7 @@ func (r *run) submit(ctx context.Context, o *op.Operation) error {
 		r.account.expect(o)
 		r.watch.Expect(o.ID)
 		return nil
-	case errors.Is(err, bus.ErrBackpressure):
+	case errors.Is(err, bus.ErrIntakeFull):
 		r.refused++
 		return nil
 	}
@@ -199,7 +199,7 @@ func (r *run) cancel(ctx context.Context, b Burst) error {
 	for _, id := range b.Cancel {
 		body := encode(map[string]string{"op_id": id})
 		err := r.publish(ctx, bus.CancelSubject(b.Ops[0].Target), body, "cancel-"+id)
-		if err != nil && !errors.Is(err, bus.ErrBackpressure) {
+		if err != nil && !errors.Is(err, bus.ErrIntakeFull) {
 			return err
 		}
 	}

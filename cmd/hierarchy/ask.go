@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -50,14 +51,31 @@ func showRecord(w io.Writer, r *op.Record) {
 		add("reason", fmt.Sprintf("%s (%s)", r.Reason, r.Reason.Code()))
 	}
 	add("priority", priority(r.Priority))
+	if r.Asked != 0 {
+		add("asked for", priority(r.Asked))
+	}
 	if r.Effective != 0 {
 		add("effective priority", priority(r.Effective))
 	}
 	add("winner", r.Winner)
 	add("parent", r.Parent)
 	add("caused by", r.CausedBy)
+	add("submitter", r.Submitter)
+	add("retry of", r.RetryOf)
 	add("attempt", number(r.Attempt))
 	add("retries", fmt.Sprintf("%d of %d", r.RetryCount, r.MaxRetries))
+	add("preempted", number(r.Preemptions))
+	for _, at := range []struct {
+		name string
+		when *time.Time
+	}{{"comes back", r.RetryAt}, {"cancelled from", r.CancelAt}} {
+		if at.when != nil {
+			add(at.name, at.when.Local().Format(timeLayout))
+		}
+	}
+	if r.RetryAfterMS > 0 {
+		add("try again after", (time.Duration(r.RetryAfterMS) * time.Millisecond).String())
+	}
 	if r.Error != nil {
 		add("error", r.Error.Message)
 	}
@@ -129,7 +147,14 @@ func contenders(x *observer.Explanation) *grid {
 		if c.This {
 			mark = "← this one"
 		}
-		g.add(c.OpID, c.OpType, priority(c.Priority), priority(c.Effective), inherited(&c.Inheritance),
+		own, effective := priority(c.Priority), priority(c.Effective)
+		if c.Asked > 0 {
+			own += fmt.Sprintf(", asked %d", c.Asked)
+		}
+		if c.Boost > 0 {
+			effective += fmt.Sprintf(", %d for waiting", c.Boost)
+		}
+		g.add(c.OpID, c.OpType, own, effective, inherited(&c.Inheritance),
 			fmt.Sprintf("%d.%d", c.Seq, c.Index), verdict, mark)
 	}
 	return g

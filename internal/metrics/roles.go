@@ -68,6 +68,7 @@ type Observer struct {
 	Open                                                    *prometheus.GaugeVec
 	StagedTargets, LargestStagingArea                       prometheus.Gauge
 	OldestPending, OldestExecuting                          prometheus.Gauge
+	Waiting, OldestWaiting                                  *prometheus.GaugeVec
 	EntityChanges, Versions, Invalid                        *prometheus.CounterVec
 	StaleResults, CancelsRefused, Takeovers                 prometheus.Counter
 	Preempted, Losses                                       *prometheus.CounterVec
@@ -107,6 +108,8 @@ func newObserver(b builder) *Observer {
 		LargestStagingArea:   b.gauge("ops_largest_staging_area_operations"),
 		OldestPending:        b.gauge("ops_oldest_pending_seconds"),
 		OldestExecuting:      b.gauge("ops_oldest_executing_seconds"),
+		Waiting:              b.gauges("ops_waiting_operations"),
+		OldestWaiting:        b.gauges("ops_oldest_waiting_seconds"),
 		EntityChanges:        b.counters("ops_entity_changes_total"),
 		Versions:             b.counters("ops_versions_created_total"),
 		Invalid:              b.counters("ops_invalid_submissions_total"),

@@ -31,6 +31,8 @@ var observerTable = []Metric{
 	row(RoleObserver, Gauge, "ops_largest_staging_area_operations", "Operations staged on the target that has most of them."),
 	row(RoleObserver, Gauge, "ops_oldest_pending_seconds", "Age of the oldest pending operation."),
 	row(RoleObserver, Gauge, "ops_oldest_executing_seconds", "Age of the oldest grant that still executes."),
+	row(RoleObserver, Gauge, "ops_waiting_operations", "Pending operations, by priority.", labelPriority),
+	row(RoleObserver, Gauge, "ops_oldest_waiting_seconds", "Age of the oldest pending operation of a priority: how long the weak ones starve.", labelPriority),
 	row(RoleObserver, Counter, "ops_entity_changes_total", "Changes applied to entities, by kind.", "kind"),
 	row(RoleObserver, Counter, "ops_versions_created_total", "Versions of entities created.", labelType),
 	row(RoleObserver, Counter, "ops_invalid_submissions_total", "Messages of the intake that broke a rule of the wire format, by error code.", "code"),

@@ -9,13 +9,18 @@ import (
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
 
-func (f *fold) accepted(s *arbiter.Submit) {
+// accepted takes an operation in, at the priority that the policy left it. One
+// that is turned away at once was never staged, so it makes no conflict.
+func (f *fold) accepted(a *arbiter.Accepted, s *arbiter.Submit, i int) {
 	if s == nil {
 		return // not what a step can say; the auditor reports it
 	}
 	o := &operation{
 		id: s.Operation.ID, opType: s.Operation.Type, target: s.Operation.Target, priority: s.Operation.Priority,
 		status: op.Pending, accepted: f.s.At,
+	}
+	if a.Priority > 0 {
+		o.priority = a.Priority
 	}
 	name := f.count(o.opType, o.priority, func(t *Tally) { t.Submitted++ })
 	f.m.Submitted.WithLabelValues(name, o.priority.String()).Inc()
@@ -24,23 +29,23 @@ func (f *fold) accepted(s *arbiter.Submit) {
 		return
 	}
 	f.ops[o.id] = o
-	f.protect(o)
+	if i+1 < len(f.s.Out) {
+		if r := f.s.Out[i+1].Rejected; r != nil && r.OpID == o.id {
+			return
+		}
+	}
 	f.stage(o)
 }
 
-// protect counts an operation that comes while another executes on its target:
-// the executing one is protected, whatever the priority of the new one.
-func (f *fold) protect(o *operation) {
-	t := f.targets[o.target]
-	if t == nil || t.executing == nil {
+// protected counts what kept an executing operation in its place.
+func (f *fold) protected(p *arbiter.Protected) {
+	if p.Kind == arbiter.ProtectedByGrace {
+		f.total.GraceSaves++
+		f.m.GraceSaves.Inc()
 		return
 	}
 	f.total.ExecutingProtections++
 	f.m.ExecutingProtections.Inc()
-	if f.s.At.Sub(t.executing.granted) < f.part.policy.GracePeriod {
-		f.total.GraceSaves++
-		f.m.GraceSaves.Inc()
-	}
 }
 
 // stage puts o into the staging area of its target. The second contender makes
@@ -86,6 +91,7 @@ func (f *fold) release(o *operation) {
 
 func (f *fold) decision(d *op.Decision) {
 	f.revision(d.PolicyRevision)
+	f.losses(d)
 	f.total.Decisions++
 	f.m.Decisions.WithLabelValues(string(d.Rule)).Inc()
 	f.m.Contenders.Observe(float64(d.Total))
@@ -110,10 +116,12 @@ func (f *fold) decision(d *op.Decision) {
 	f.total.ConflictsResolved++
 	f.m.ConflictsResolved.Inc()
 	f.m.ResolutionSeconds.Observe(took.Seconds())
-	left := d.Total - 1
+	left := d.Total - 1 + max(t.staged-d.Total, 0) // an operator may hold some back
 	for i := range d.Contenders {
-		if v := d.Contenders[i].Verdict; v == op.VerdictRejected || v == op.VerdictRetry {
+		switch d.Contenders[i].Verdict {
+		case op.VerdictRejected, op.VerdictRetry, op.VerdictCoalesced:
 			left--
+		case op.VerdictWon, op.VerdictQueued:
 		}
 	}
 	t.conflict = false
@@ -122,10 +130,32 @@ func (f *fold) decision(d *op.Decision) {
 	}
 }
 
+// losses counts who lost a decision: what starvation is made of. Of those that
+// stay queued a decision names the best.
+func (f *fold) losses(d *op.Decision) {
+	for i := range d.Contenders {
+		c := &d.Contenders[i]
+		if c.Verdict == op.VerdictWon {
+			continue
+		}
+		o := f.known(c.OpID, d.Target)
+		if f.ops[c.OpID] == nil {
+			o.priority = c.Priority
+		}
+		o.lost++
+		f.lost(o.priority, c.Reason)
+	}
+}
+
+func (f *fold) lost(p op.Priority, why op.Reason) {
+	f.priorityLosses[p]++
+	f.m.Losses.WithLabelValues(p.String(), string(why)).Inc()
+}
+
 func (f *fold) granted(g *arbiter.Granted) {
 	o := f.known(g.OpID, g.Target)
 	f.unstage(o)
-	o.status, o.granted = op.Executing, f.s.At
+	o.status, o.granted, o.lease, o.attempt, o.partition = op.Executing, f.s.At, g.LeaseEnds, g.Attempt, f.s.Partition
 	o.attempts++
 	if o.attempts == 1 && !o.accepted.IsZero() {
 		f.m.WaitSeconds.WithLabelValues(o.priority.String()).Observe(f.s.At.Sub(o.accepted).Seconds())
@@ -186,22 +216,48 @@ func (f *fold) retry(r *arbiter.Retry) {
 	}
 }
 
-// lapsed stages the operation again, unless the next effect ends it: then it was
-// never staged, and no conflict may be seen.
-func (f *fold) lapsed(l *arbiter.Lapsed, i int) {
+// lapsed takes an attempt off its target. The operation comes back after a delay,
+// which a Retry tells, or ends.
+func (f *fold) lapsed(l *arbiter.Lapsed) {
 	o := f.known(l.OpID, l.Target)
 	f.release(o)
 	name, _ := f.tally(o.opType)
 	f.total.Lapsed++
 	f.m.Lapsed.WithLabelValues(name).Inc()
 	o.status = op.Pending
-	if i+1 < len(f.s.Out) {
-		if r := f.s.Out[i+1].Rejected; r != nil && r.OpID == l.OpID {
-			return
-		}
-	}
-	if f.ops[l.OpID] != nil {
+}
+
+// preempted puts an operation that had to yield back into its staging area.
+func (f *fold) preempted(e *arbiter.Preempted) {
+	o := f.known(e.OpID, e.Target)
+	f.release(o)
+	o.status = op.Pending
+	f.total.Preempted++
+	f.m.Preempted.WithLabelValues(o.priority.String()).Inc()
+	f.back(o)
+}
+
+// back stages an operation again, if it is one of those that are followed.
+func (f *fold) back(o *operation) {
+	if o.rides = false; f.ops[o.id] == o {
 		f.stage(o)
+	}
+}
+
+// coalesced takes an operation out of the staging area; it waits for the outcome
+// of another.
+func (f *fold) coalesced(c *arbiter.Coalesced) {
+	o := f.known(c.OpID, c.Target)
+	f.unstage(o)
+	o.rides = true
+	f.total.Coalesced++
+	f.m.Coalesced.Inc()
+}
+
+// extended prolongs the lease of an attempt that gave a sign of life.
+func (f *fold) extended(e *arbiter.Extended) {
+	if o := f.ops[e.OpID]; o != nil {
+		o.lease, o.beaten = e.LeaseEnds, f.s.At
 	}
 }
 
@@ -217,6 +273,18 @@ func (f *fold) refused(r *arbiter.Refused) {
 	}
 	f.total.StaleResults++
 	f.m.StaleResults.Inc()
+}
+
+// rejected ends an operation. What loses its place in the queue loses without a
+// decision.
+func (f *fold) rejected(r *arbiter.Rejected) {
+	if r.Reason == op.StagingFull || r.Reason == op.Superseded {
+		f.lost(f.known(r.OpID, r.Target).priority, r.Reason)
+	}
+	if r.Reason == op.MaxRetries || r.Reason == op.TerminalError {
+		f.total.GivenUp++
+	}
+	f.end(r.OpID, op.Rejected, r.Reason)
 }
 
 // end writes the terminal record of an operation.
@@ -253,7 +321,7 @@ func (f *fold) end(id string, s op.Status, why op.Reason) {
 // it comes last: one that a decision named is settled by then.
 func (f *fold) restage() {
 	for o := f.part.returns.pop(f.s.At); o != nil; o = f.part.returns.pop(f.s.At) {
-		if f.ops[o.id] == o && o.status == op.Pending && !o.staged && !o.due.After(f.s.At) {
+		if f.ops[o.id] == o && o.status == op.Pending && !o.staged && !o.rides && !o.due.After(f.s.At) {
 			f.stage(o)
 		}
 	}

@@ -177,6 +177,8 @@ func foldStep(t *entity.Timeline, seq uint64, s *arbiter.Step, id string, change
 			end(e.Rejected.OpID)
 		case e.Cancelled != nil && e.Cancelled.Target == id:
 			end(e.Cancelled.OpID)
+		case e.Shared != nil && e.Shared.Target == id:
+			end(e.Shared.OpID)
 		}
 	}
 	return nil

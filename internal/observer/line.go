@@ -94,13 +94,34 @@ func effectLine(e *arbiter.Effect, ops map[string]*op.Operation) (Line, bool) {
 			Text: fmt.Sprintf("%s failed on %s: %s (attempt %d, %s)", Short(f.OpID), f.Target, failureText(f.Failure), f.Attempt, tell(f.Duration)),
 		}, true
 	case e.Cancelled != nil:
-		c := e.Cancelled
+		return cancelledLine(e.Cancelled), true
+	case e.Preempted != nil:
+		p := e.Preempted
 		return Line{
-			Event: op.EventCancelled, OpID: c.OpID, Target: c.Target, Reason: c.Reason,
-			Text: fmt.Sprintf("%s on %s was cancelled: %s", Short(c.OpID), c.Target, c.Reason),
+			Event: op.EventPreempted, OpID: p.OpID, Target: p.Target, Reason: op.Preempted,
+			Text: fmt.Sprintf("%s had to yield to %s on %s in attempt %d; it is pending again", Short(p.OpID), Short(p.By), p.Target, p.Attempt),
+		}, true
+	case e.Shared != nil:
+		s := e.Shared
+		return Line{
+			Event: op.EventCompleted, OpID: s.OpID, Target: s.Target, Reason: op.Coalesced, Quiet: true,
+			Text: fmt.Sprintf("%s succeeded on %s with %s, which did the same", Short(s.OpID), s.Target, Short(s.With)),
 		}, true
 	}
 	return troubleLine(e)
+}
+
+func cancelledLine(c *arbiter.Cancelled) Line {
+	l := Line{Event: op.EventCancelled, OpID: c.OpID, Target: c.Target, Reason: c.Reason}
+	switch {
+	case c.Ancestor != "":
+		l.Text = fmt.Sprintf("%s on %s was cancelled with %s", Short(c.OpID), c.Target, Short(c.Ancestor))
+	case c.From == op.Executing:
+		l.Text = fmt.Sprintf("%s on %s was cancelled in attempt %d", Short(c.OpID), c.Target, c.Attempt)
+	default:
+		l.Text = fmt.Sprintf("%s on %s was cancelled", Short(c.OpID), c.Target)
+	}
+	return l
 }
 
 func troubleLine(e *arbiter.Effect) (Line, bool) {
@@ -113,9 +134,22 @@ func troubleLine(e *arbiter.Effect) (Line, bool) {
 		}, true
 	case e.Lapsed != nil:
 		l := e.Lapsed
+		text := "%s on %s lost its executor: the lease of attempt %d ran out"
+		if !l.Claimed {
+			text = "%s on %s found no executor: nobody gave a sign of life in attempt %d"
+		}
+		return Line{Event: op.EventRetry, OpID: l.OpID, Target: l.Target, Text: fmt.Sprintf(text, Short(l.OpID), l.Target, l.Attempt)}, true
+	case e.Protected != nil && e.Protected.Cancel:
+		p := e.Protected
 		return Line{
-			Event: op.EventRetry, OpID: l.OpID, Target: l.Target,
-			Text: fmt.Sprintf("%s on %s lost its executor: the lease of attempt %d ran out", Short(l.OpID), l.Target, l.Attempt),
+			OpID: p.OpID, Target: p.Target,
+			Text: fmt.Sprintf("%s on %s is to be cancelled when its grace ends, at %s", Short(p.OpID), p.Target, p.Until.Local().Format("15:04:05.000")),
+		}, true
+	case e.Parted != nil:
+		p := e.Parted
+		return Line{
+			OpID: p.OpID, Target: p.Target, Quiet: true,
+			Text: fmt.Sprintf("%s is staged on %s again, %s ended without an outcome to share", Short(p.OpID), p.Target, Short(p.From)),
 		}, true
 	case e.Rejected != nil:
 		return rejectedLine(e.Rejected), true
@@ -132,6 +166,10 @@ func troubleLine(e *arbiter.Effect) (Line, bool) {
 func rejectedLine(r *arbiter.Rejected) Line {
 	l := Line{Event: op.EventRejected, OpID: r.OpID, Target: r.Target, Reason: r.Reason}
 	l.Text = fmt.Sprintf("%s on %s was rejected: %s", Short(r.OpID), r.Target, r.Reason)
+	if r.Reason == op.Superseded {
+		l.Text = fmt.Sprintf("%s on %s was superseded by %s", Short(r.OpID), r.Target, Short(r.Winner))
+		return l
+	}
 	// The line of the decision has said it.
 	l.Quiet = r.Reason == op.LowerPriority || r.Reason == op.LaterSubmission
 	switch {
@@ -169,6 +207,9 @@ func decisionLine(d *op.Decision) Line {
 	}
 	if len(won.Path) > 0 {
 		l.Text += ", inherited from " + Short(won.Path[len(won.Path)-1])
+	}
+	if won.Boost > 0 {
+		l.Text += fmt.Sprintf(", %d of it for waiting", won.Boost)
 	}
 	return l
 }

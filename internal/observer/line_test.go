@@ -21,6 +21,8 @@ func TestLines(t *testing.T) {
 	fail := &op.Failure{Message: "disk full"}
 	order := decision("user-42", "a", ms(0), contends("a", 5, op.VerdictWon), contends("b", 5, op.VerdictRejected))
 	order.Decision.Rule = op.RuleOrder
+	boosted := contends("a", 2, op.VerdictWon)
+	boosted.Effective, boosted.Boost = 6, 4
 	many := decision("user-42", "a", ms(0), contends("a", 10, op.VerdictWon), contends("b", 5, op.VerdictRejected),
 		contends("c", 5, op.VerdictRejected), contends("d", 5, op.VerdictRejected), contends("e", 5, op.VerdictRejected))
 	many.Decision.Total = 9
@@ -60,8 +62,43 @@ func TestLines(t *testing.T) {
 		},
 		{
 			"lapsed",
-			arbiter.Step{Out: []arbiter.Effect{{Lapsed: &arbiter.Lapsed{OpID: "a", Target: "x", Attempt: 1}}}},
+			arbiter.Step{Out: []arbiter.Effect{{Lapsed: &arbiter.Lapsed{OpID: "a", Target: "x", Attempt: 1, Claimed: true}}}},
 			op.EventRetry, false, "a on x lost its executor: the lease of attempt 1 ran out",
+		},
+		{
+			"unclaimed",
+			arbiter.Step{Out: []arbiter.Effect{{Lapsed: &arbiter.Lapsed{OpID: "a", Target: "x", Attempt: 1}}}},
+			op.EventRetry, false, "a on x found no executor: nobody gave a sign of life in attempt 1",
+		},
+		{
+			"preempted",
+			arbiter.Step{Out: []arbiter.Effect{{Preempted: &arbiter.Preempted{OpID: "a", Target: "x", Attempt: 2, By: "b"}}}},
+			op.EventPreempted, false, "a had to yield to b on x in attempt 2; it is pending again",
+		},
+		{
+			"shared",
+			arbiter.Step{Out: []arbiter.Effect{{Shared: &arbiter.Shared{OpID: "a", Target: "x", With: "b"}}}},
+			op.EventCompleted, true, "a succeeded on x with b, which did the same",
+		},
+		{
+			"parted",
+			arbiter.Step{Out: []arbiter.Effect{{Parted: &arbiter.Parted{OpID: "a", Target: "x", From: "b"}}}},
+			"", true, "a is staged on x again, b ended without an outcome to share",
+		},
+		{
+			"to be cancelled",
+			arbiter.Step{Out: []arbiter.Effect{{Protected: &arbiter.Protected{OpID: "a", Target: "x", Cancel: true, Kind: arbiter.ProtectedByGrace, Until: ms(100)}}}},
+			"", false, "a on x is to be cancelled when its grace ends, at " + ms(100).Local().Format("15:04:05.000"),
+		},
+		{
+			"superseded",
+			arbiter.Step{Out: []arbiter.Effect{{Rejected: &arbiter.Rejected{OpID: "a", Target: "x", Reason: op.Superseded, Winner: "b"}}}},
+			op.EventRejected, false, "a on x was superseded by b",
+		},
+		{
+			"patience",
+			arbiter.Step{Out: []arbiter.Effect{decision("x", "a", ms(0), boosted, contends("b", 5, op.VerdictRejected))}},
+			op.EventConflict, false, "a beat b on x: 6 > 5, 4 of it for waiting",
 		},
 		{
 			"lost",
@@ -76,7 +113,17 @@ func TestLines(t *testing.T) {
 		{
 			"cancelled",
 			arbiter.Step{Out: []arbiter.Effect{{Cancelled: &arbiter.Cancelled{OpID: "a", Target: "x", Reason: op.CancelledByRequest}}}},
-			op.EventCancelled, false, "a on x was cancelled: cancelled",
+			op.EventCancelled, false, "a on x was cancelled",
+		},
+		{
+			"cancelled while executing",
+			arbiter.Step{Out: []arbiter.Effect{{Cancelled: &arbiter.Cancelled{OpID: "a", Target: "x", From: op.Executing, Attempt: 2, Reason: op.CancelledByRequest}}}},
+			op.EventCancelled, false, "a on x was cancelled in attempt 2",
+		},
+		{
+			"cancelled with its parent",
+			arbiter.Step{Out: []arbiter.Effect{{Cancelled: &arbiter.Cancelled{OpID: "a", Target: "x", Reason: op.CancelledWithParent, Ancestor: "p"}}}},
+			op.EventCancelled, false, "a on x was cancelled with p",
 		},
 		{
 			"late",

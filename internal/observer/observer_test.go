@@ -287,7 +287,7 @@ func TestExplainReadsTheDecisionFromTheJournal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if x.Decision == nil || x.DecisionSeq != 2 || x.Owner != "resolver-1" || *x.Policy != 7 || *x.WouldHaveWon != 9 {
+	if x.Decision == nil || x.DecisionSeq != 2 || x.Owner != "resolver-1" || *x.Policy != 7 || x.WouldHaveWon.Priority != 9 {
 		t.Errorf("%+v", x)
 	}
 	want := []ContenderEntry{

@@ -29,11 +29,13 @@ type projection struct {
 	byType     map[string]*Tally
 	byPriority map[op.Priority]*Tally
 	byReason   map[op.Reason]uint64
-	resolving  time.Duration // sum over the conflicts resolved
-	policyRev  uint64
-	ended      rate
-	last       uint64    // sequence of the last entry
-	lastAt     time.Time // when the server stored it
+	// priorityLosses are the decisions lost by operations of each priority.
+	priorityLosses map[op.Priority]uint64
+	resolving      time.Duration // sum over the conflicts resolved
+	policyRev      uint64
+	ended          rate
+	last           uint64    // sequence of the last entry
+	lastAt         time.Time // when the server stored it
 }
 
 // operation is one that has no terminal record yet.
@@ -42,9 +44,15 @@ type operation struct {
 	priority           op.Priority
 	status             op.Status
 	staged             bool
-	attempts           int
+	rides              bool // coalesced: it waits for the outcome of another
+	attempts           int  // granted as far as we have read
+	lost               int  // decisions, as far as they name it
 	accepted, granted  time.Time
 	due                time.Time // end of the backoff
+
+	// Of the last attempt.
+	attempt, partition int
+	lease, beaten      time.Time // its end; the last sign of life
 }
 
 // target is a target with something staged or executing.
@@ -69,6 +77,7 @@ func newProjection(m *metrics.Observer) *projection {
 	return &projection{
 		m: m, most: maxOperations, ops: map[string]*operation{}, targets: map[string]*target{}, partitions: map[int]*partition{},
 		byType: map[string]*Tally{}, byPriority: map[op.Priority]*Tally{}, byReason: map[op.Reason]uint64{},
+		priorityLosses: map[op.Priority]uint64{},
 	}
 }
 
@@ -145,7 +154,7 @@ func (p *projection) revision(rev uint64) {
 func (f *fold) effect(i int, submits map[string]*arbiter.Submit) {
 	switch e := &f.s.Out[i]; {
 	case e.Accepted != nil:
-		f.accepted(submits[e.Accepted.OpID])
+		f.accepted(e.Accepted, submits[e.Accepted.OpID], i)
 	case e.Repeated != nil:
 		f.total.Repeated++
 		f.m.Repeated.Inc()
@@ -160,13 +169,33 @@ func (f *fold) effect(i int, submits map[string]*arbiter.Submit) {
 	case e.Retry != nil:
 		f.retry(e.Retry)
 	case e.Lapsed != nil:
-		f.lapsed(e.Lapsed, i)
+		f.lapsed(e.Lapsed)
 	case e.Rejected != nil:
-		f.end(e.Rejected.OpID, op.Rejected, e.Rejected.Reason)
+		f.rejected(e.Rejected)
 	case e.Cancelled != nil:
 		f.end(e.Cancelled.OpID, op.Cancelled, e.Cancelled.Reason)
 	case e.Refused != nil:
 		f.refused(e.Refused)
+	default:
+		f.turn(e)
+	}
+}
+
+// turn takes the effects by which an operation does not go the straight way.
+func (f *fold) turn(e *arbiter.Effect) {
+	switch {
+	case e.Extended != nil:
+		f.extended(e.Extended)
+	case e.Preempted != nil:
+		f.preempted(e.Preempted)
+	case e.Protected != nil:
+		f.protected(e.Protected)
+	case e.Coalesced != nil:
+		f.coalesced(e.Coalesced)
+	case e.Shared != nil:
+		f.end(e.Shared.OpID, op.Succeeded, op.Coalesced)
+	case e.Parted != nil:
+		f.back(f.known(e.Parted.OpID, e.Parted.Target))
 	}
 }
 

@@ -107,20 +107,96 @@ func TestConflictIsDetectedResolvedAndTimed(t *testing.T) {
 	}
 }
 
-func TestGraceSavesAndProtections(t *testing.T) {
+func TestProtectionsAreCountedApart(t *testing.T) {
 	s := newScript()
-	s.conflict() // a is granted at 10 ms; the grace period of the default policy is 100 ms
-	s.step(ms(60), []arbiter.Input{submit("c", "x", op.Critical)}, accepted("c"))
-	s.step(ms(110), []arbiter.Input{submit("d", "x", op.Critical)}, accepted("d"))
-	s.step(ms(111), []arbiter.Input{submit("e", "elsewhere", op.Critical)}, accepted("e"))
-	if st := s.p.stats(ms(120)); st.ExecutingProtections != 2 || st.GraceSaves != 1 {
-		t.Errorf("%d protections and %d saves, want 2 and 1", st.ExecutingProtections, st.GraceSaves)
+	s.conflict()
+	protect := func(kind arbiter.Protection, cancel bool) arbiter.Effect {
+		return arbiter.Effect{Protected: &arbiter.Protected{OpID: "a", Target: "x", Attempt: 1, Cancel: cancel, Kind: kind, Until: ms(110)}}
+	}
+	s.step(ms(60), nil, protect(arbiter.ProtectedByGrace, true), protect(arbiter.ProtectedByGrace, false), protect(arbiter.ProtectedByExecution, false))
+	if st := s.p.stats(ms(120)); st.ExecutingProtections != 1 || st.GraceSaves != 2 {
+		t.Errorf("%d protections and %d saves, want 1 and 2", st.ExecutingProtections, st.GraceSaves)
 	}
 	p := arbiter.DefaultPolicy()
-	p.Revision, p.GracePeriod = 9, time.Second
-	s.step(ms(120), []arbiter.Input{{Policy: &p}, submit("f", "x", op.Low)}, accepted("f"))
-	if st := s.p.stats(ms(130)); st.GraceSaves != 2 || st.Policy != 9 {
-		t.Errorf("with a grace period of a second: %d saves under policy %d, want 2 under 9", st.GraceSaves, st.Policy)
+	p.Revision = 9
+	s.step(ms(120), []arbiter.Input{{Policy: &p}})
+	if st := s.p.stats(ms(130)); st.Policy != 9 {
+		t.Errorf("policy %d, want 9", st.Policy)
+	}
+}
+
+// TestPreemption: who had to yield is pending and contends again.
+func TestPreemption(t *testing.T) {
+	s := newScript()
+	s.conflict()
+	s.step(ms(20), []arbiter.Input{submit("c", "x", 10)}, accepted("c"))
+	s.step(ms(111), nil, arbiter.Effect{Preempted: &arbiter.Preempted{OpID: "a", Target: "x", Attempt: 1, By: "c", Count: 1}},
+		decision("x", "c", ms(110), contends("c", 10, op.VerdictWon), op.Contender{OpID: "a", Priority: 8, Verdict: op.VerdictQueued, Reason: op.Preempted}),
+		granted("c", "x", 1))
+	st := s.p.stats(ms(111))
+	if st.Preempted != 1 || st.Executing != 1 || st.Pending != 1 || st.Backlog[0] != (Backlog{"x", 1, "c"}) || st.ConflictsDetected != 2 {
+		t.Errorf("%+v, backlog %+v", st.Totals, st.Backlog)
+	}
+	if got := testutil.ToFloat64(s.p.m.Losses.WithLabelValues("HIGH", "preempted")); got != 1 {
+		t.Errorf("losses = %v, want 1", got)
+	}
+}
+
+// TestCoalescing: who shares the outcome of another is pending, and not staged.
+func TestCoalescing(t *testing.T) {
+	s := newScript()
+	s.step(ms(0), []arbiter.Input{submit("a", "x", 8), submit("b", "x", 5), submit("c", "x", 5)}, accepted("a"), accepted("b"), accepted("c"))
+	share := func(id string) arbiter.Effect {
+		return arbiter.Effect{Coalesced: &arbiter.Coalesced{OpID: id, Target: "x", Into: "a"}}
+	}
+	s.step(ms(10), nil, decision("x", "a", ms(10),
+		contends("a", 8, op.VerdictWon), contends("b", 5, op.VerdictCoalesced), contends("c", 5, op.VerdictCoalesced)),
+		granted("a", "x", 1), share("b"), share("c"))
+	if st := s.p.stats(ms(10)); st.Pending != 2 || st.StagedTargets != 0 || st.Coalesced != 2 || st.ConflictsDetected != 1 {
+		t.Errorf("%+v, %d targets", st.Totals, st.StagedTargets)
+	}
+	s.step(ms(20), []arbiter.Input{result("a", "x", "")}, succeeded("a", "x", 0),
+		arbiter.Effect{Shared: &arbiter.Shared{OpID: "b", Target: "x", With: "a"}},
+		arbiter.Effect{Parted: &arbiter.Parted{OpID: "c", Target: "x", From: "a"}})
+	if st := s.p.stats(ms(20)); st.Completed != 2 || st.Pending != 1 || st.Backlog[0].Staged != 1 || !st.Balanced || st.ByReason[op.Coalesced] != 1 {
+		t.Errorf("%+v, backlog %+v", st.Totals, st.Backlog)
+	}
+}
+
+// TestStarvation: who waits, for how long, and how often it has lost.
+func TestStarvation(t *testing.T) {
+	s := newScript()
+	s.step(ms(0), []arbiter.Input{submit("low", "x", 2), submit("a", "x", 8)}, accepted("low"), accepted("a"))
+	for i, winner := range []string{"a", "b", "c"} {
+		if i > 0 {
+			s.step(ms(10*i+5), []arbiter.Input{result("a", "x", ""), submit(winner, "x", 8)}, succeeded([]string{"a", "b"}[i-1], "x", 0), accepted(winner))
+		}
+		s.step(ms(10*i+10), nil, decision("x", winner, ms(10*i+10), contends(winner, 8, op.VerdictWon),
+			op.Contender{OpID: "low", Priority: 2, Verdict: op.VerdictQueued, Reason: op.LowerPriority}), granted(winner, "x", 1))
+	}
+	st := s.p.stats(ms(1000))
+	want := map[string]Starvation{"LOW": {Waiting: 1, Oldest: 1, Lost: 3, MostLost: 3}, "HIGH": {}}
+	if d := cmp.Diff(want, st.Starvation); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+	s.p.gauges(&st)
+	if got := testutil.ToFloat64(s.p.m.OldestWaiting.WithLabelValues("LOW")); got != 1 {
+		t.Errorf("oldest = %v s, want 1", got)
+	}
+	s.step(ms(1000), nil, rejected("low", "x", op.StagingFull))
+	if st := s.p.stats(ms(1000)); st.Starvation["LOW"] != (Starvation{Lost: 4}) {
+		t.Errorf("%+v", st.Starvation)
+	}
+}
+
+// TestThePolicyChangesAPriority: what counts is what the policy left of it.
+func TestThePolicyChangesAPriority(t *testing.T) {
+	s := newScript()
+	s.step(ms(0), []arbiter.Input{submit("a", "x", 10), submit("b", "x", 5)},
+		arbiter.Effect{Accepted: &arbiter.Accepted{OpID: "a", Asked: 10, Priority: 5}}, accepted("b"), rejected("b", "x", op.Paused))
+	st := s.p.stats(ms(0))
+	if st.ByPriority["NORMAL"].Submitted != 2 || st.ByPriority["CRITICAL"].Submitted != 0 || st.ConflictsDetected != 0 || st.Rejected != 1 {
+		t.Errorf("%+v", st.ByPriority)
 	}
 }
 
@@ -197,15 +273,21 @@ func TestLapsedAttempts(t *testing.T) {
 	s.step(ms(0), []arbiter.Input{submit("a", "x", 5)}, accepted("a"))
 	s.step(ms(10), nil, decision("x", "a", ms(10), contends("a", 5, op.VerdictWon)), granted("a", "x", 1))
 	s.step(ms(20), []arbiter.Input{submit("b", "x", 5)}, accepted("b"))
-	lapsed := arbiter.Effect{Lapsed: &arbiter.Lapsed{OpID: "a", Target: "x", Attempt: 1}}
-	s.step(ms(30), nil, lapsed, rejected("a", "x", op.MaxRetries))
-	if st := s.p.stats(ms(30)); st.ConflictsDetected != 0 || st.Lapsed != 1 || st.Rejected != 1 || st.Pending != 1 {
+	lapse := func(id string) arbiter.Effect {
+		return arbiter.Effect{Lapsed: &arbiter.Lapsed{OpID: id, Target: "x", Attempt: 1}}
+	}
+	s.step(ms(30), nil, lapse("a"), rejected("a", "x", op.MaxRetries))
+	if st := s.p.stats(ms(30)); st.ConflictsDetected != 0 || st.Lapsed != 1 || st.Rejected != 1 || st.Pending != 1 || st.GivenUp != 1 {
 		t.Errorf("an operation that never came back made a conflict: %+v", st.Totals)
 	}
 	s.step(ms(40), nil, decision("x", "b", ms(30), contends("b", 5, op.VerdictWon)), granted("b", "x", 1))
 	s.step(ms(50), []arbiter.Input{submit("c", "x", 5)}, accepted("c"))
-	s.step(ms(60), nil, arbiter.Effect{Lapsed: &arbiter.Lapsed{OpID: "b", Target: "x", Attempt: 1}})
-	if st := s.p.stats(ms(60)); st.ConflictsDetected != 1 || st.Executing != 0 || st.Backlog[0].Staged != 2 {
+	s.step(ms(60), nil, lapse("b"), arbiter.Effect{Retry: &arbiter.Retry{OpID: "b", Target: "x", Due: ms(100)}})
+	if st := s.p.stats(ms(60)); st.ConflictsDetected != 0 || st.Executing != 0 || st.Pending != 2 || st.Backlog[0].Staged != 1 {
+		t.Errorf("while it is away: %+v", st.Totals)
+	}
+	s.step(ms(100), nil)
+	if st := s.p.stats(ms(100)); st.ConflictsDetected != 1 || st.Backlog[0].Staged != 2 {
 		t.Errorf("%+v", st.Totals)
 	}
 }
@@ -243,7 +325,7 @@ func TestUnknownOperationsDoNoHarm(t *testing.T) {
 	s.step(ms(1), []arbiter.Input{submit("a", "x", 5)}, accepted("a"))
 	s.step(ms(2), []arbiter.Input{result("old", "x", `{"kind":"created"}`)}, succeeded("old", "x", 0))
 	st := s.p.stats(ms(3))
-	if st.ExecutingProtections != 1 || st.VersionsCreated != 1 || st.Executing != 0 || st.Pending != 1 {
+	if st.VersionsCreated != 1 || st.Executing != 0 || st.Pending != 1 {
 		t.Errorf("%+v", st)
 	}
 }
@@ -303,11 +385,24 @@ func sum(t *testing.T, h prometheus.Histogram) float64 {
 func TestAgreesWithTheMachine(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m, p, now, n := arbiter.New(0), newProjection((*metrics.Registry)(nil).Observer()), t0, 0
+		policy := arbiter.DefaultPolicy()
+		policy.Preemption, policy.MaxOpen, policy.MaxStaged = rapid.Bool().Draw(t, "preemption"), 12, 6
+		if rapid.Bool().Draw(t, "aging") {
+			policy.Aging = arbiter.Aging{Every: 300 * time.Millisecond, Step: 2, Max: 5}
+		}
+		override := arbiter.TypePolicy{
+			OnConflict: rapid.SampledFrom([]op.Conflict{"", op.OnConflictCoalesce, op.OnConflictSupersede}).Draw(t, "by_type"),
+			Range:      arbiter.Range{Max: 8}, AttemptTimeout: time.Second,
+		}
+		policy.Types = map[string]arbiter.TypePolicy{op.TypeModifyField: override}
 		var known []string
 		targets := []string{"x", "y"}
 		for step := range rapid.IntRange(1, 30).Draw(t, "steps") {
 			now = now.Add(time.Duration(rapid.IntRange(0, 400).Draw(t, "passed")) * time.Millisecond)
 			s := &arbiter.Step{Schema: arbiter.StepSchema, ID: fmt.Sprint(step), Number: uint64(step + 1), At: now}
+			if step == 0 {
+				s.In = append(s.In, arbiter.Input{Policy: &policy})
+			}
 			for range rapid.IntRange(0, 4).Draw(t, "inputs") {
 				target := rapid.SampledFrom(targets).Draw(t, "target")
 				if len(known) == 0 || rapid.Bool().Draw(t, "new") {
@@ -316,6 +411,8 @@ func TestAgreesWithTheMachine(t *testing.T) {
 					in.Submit.Seq = uint64(n)
 					retries := rapid.IntRange(0, 2).Draw(t, "retries")
 					in.Submit.Operation.MaxRetries = &retries
+					in.Submit.Operation.Preemptible = rapid.Bool().Draw(t, "preemptible")
+					in.Submit.Operation.Submitter = rapid.SampledFrom([]string{"", "s"}).Draw(t, "submitter")
 					in.Submit.Operation.OnConflict = rapid.SampledFrom([]op.Conflict{op.OnConflictReject, op.OnConflictQueue, op.OnConflictRetry}).Draw(t, "on_conflict")
 					known = append(known, in.Submit.Operation.ID)
 					s.In = append(s.In, in)
@@ -330,11 +427,16 @@ func TestAgreesWithTheMachine(t *testing.T) {
 	})
 }
 
-// draw makes a cancel or a result for an operation.
+// draw makes a cancel, a sign of life or a result for an operation.
 func draw(t *rapid.T, m *arbiter.Machine, id string) arbiter.Input {
 	v, _ := m.Describe(id)
-	if rapid.IntRange(0, 4).Draw(t, "cancel") == 0 {
+	switch rapid.IntRange(0, 9).Draw(t, "what") {
+	case 0:
 		return arbiter.Input{Cancel: &arbiter.Cancel{OpID: id, Target: v.Operation.Target}}
+	case 1:
+		return arbiter.Input{Cancel: &arbiter.Cancel{All: true, Target: v.Operation.Target}}
+	case 2:
+		return arbiter.Input{Beat: &arbiter.Beat{OpID: id, Target: v.Operation.Target, Attempt: v.Attempt, Executor: "e"}}
 	}
 	r := &arbiter.Result{OpID: id, Target: v.Operation.Target, Attempt: v.Attempt, Executor: "e"}
 	if rapid.Bool().Draw(t, "fails") {
@@ -382,7 +484,7 @@ func agree(t *rapid.T, m *arbiter.Machine, p *projection, known []string, now ti
 		}
 		if v.Status == op.Executing {
 			executing = append(executing, v.Operation.Target)
-		} else if !v.Due.After(now) {
+		} else if !v.Due.After(now) && v.Reason != op.Coalesced {
 			staged[v.Operation.Target]++
 		}
 	}

@@ -25,7 +25,9 @@ func (x *Explanation) sentences() []string {
 			add(x.alternative())
 		}
 	}
+	add(x.clamped())
 	add(x.state())
+	add(x.turns())
 	if r := x.Record; r.Reason != "" {
 		add(reasonText(r.Reason))
 	}
@@ -70,6 +72,8 @@ func (x *Explanation) lost(won *op.Contender) string {
 	switch {
 	case own == nil:
 		return fmt.Sprintf("%s won %s; this operation stays staged with %d others.", won.OpID, x.Decision.Target, x.Decision.Total-2)
+	case own.Verdict == op.VerdictCoalesced:
+		return fmt.Sprintf("%s won %s and asks for the same, so this operation shares its outcome.", won.OpID, x.Decision.Target)
 	case own.Effective == won.Effective:
 		return fmt.Sprintf("It lost to %s on %s: both had effective priority %s, and %s came earlier in the log.",
 			won.OpID, x.Decision.Target, named(won.Effective), won.OpID)
@@ -85,11 +89,14 @@ func inheritance(opID string, c *op.Contender) string {
 	}
 	var s string
 	if n := len(c.Path); n > 0 {
-		s = fmt.Sprintf("%s asked at %s and inherited %s from %s", opID, named(c.Priority), named(c.Effective), c.Path[n-1])
+		s = fmt.Sprintf("%s asked at %s and inherited %s from %s", opID, named(c.Priority), named(c.Effective-op.Priority(c.Boost)), c.Path[n-1])
 		if n > 1 {
 			s += " via " + strings.Join(c.Path[:n-1], ", ")
 		}
 		s += "."
+	}
+	if c.Boost > 0 {
+		s += fmt.Sprintf(" Waiting had added %d to the priority of %s.", c.Boost, opID)
 	}
 	switch {
 	case c.Cycle:
@@ -104,13 +111,29 @@ func inheritance(opID string, c *op.Contender) string {
 
 // alternative says what would have won.
 func (x *Explanation) alternative() string {
-	if x.WouldHaveWon != nil {
-		return fmt.Sprintf("Priority %s would have won.", named(*x.WouldHaveWon))
+	r := x.WouldHaveWon
+	switch {
+	case r == nil:
+		return ""
+	case r.Before == nil:
+		return fmt.Sprintf("Priority %s would have won.", named(r.Priority))
+	case r.Priority == 0:
+		return fmt.Sprintf("No priority is higher: it would have had to be submitted before %s.", x.Decision.Winner)
 	}
-	if contenderOf(x.Decision, x.Record.OpID) == nil {
+	return fmt.Sprintf("Priority %s would have won if it had been submitted before %s, too.", named(r.Priority), x.Decision.Winner)
+}
+
+// clamped says what the policy made of the priority that was asked for.
+func (x *Explanation) clamped() string {
+	r := &x.Record
+	if r.Asked == 0 {
 		return ""
 	}
-	return "No priority would have been enough: the winner had the highest and came earlier in the log."
+	who := r.OpType
+	if r.Submitter != "" {
+		who += " of " + r.Submitter
+	}
+	return fmt.Sprintf("It asked for priority %s; the policy allows %s to %s.", named(r.Asked), named(r.Priority), who)
 }
 
 // state says where the operation is now.
@@ -120,27 +143,101 @@ func (x *Explanation) state() string {
 	case op.Pending:
 		return pendingText(r, x.Decision)
 	case op.Executing:
-		return fmt.Sprintf("Attempt %d is executing since %s.", r.Attempt, clock(r.UpdatedAt))
+		return x.executing()
 	case op.Failed:
 		return fmt.Sprintf("Attempt %d failed: %s.", r.Attempt, failureText(r.Error))
 	case op.Succeeded:
+		if r.Reason == op.Coalesced {
+			return fmt.Sprintf("It succeeded with %s, which did the same; %s is at version %d, revision %d since.", r.Winner, r.Target, r.Version, r.Revision)
+		}
 		return fmt.Sprintf("It succeeded after %s; %s is at version %d, revision %d since.",
 			tell(time.Duration(r.ExecutionMS*float64(time.Millisecond))), r.Target, r.Version, r.Revision)
 	case op.Rejected, op.Cancelled:
-		s := fmt.Sprintf("It is %s (%s) since %s", r.Status, r.Reason, clock(r.UpdatedAt))
-		if r.Attempt > 0 {
-			s += fmt.Sprintf(" after %d attempts", r.Attempt)
-		}
-		if r.Error != nil {
-			s += "; the last error was: " + r.Error.Message
-		}
-		return s + "."
+		return x.ended()
 	}
 	return ""
 }
 
+// executing says since when an attempt runs, and what protects it how long.
+func (x *Explanation) executing() string {
+	r, e := &x.Record, x.Execution
+	if e == nil {
+		return fmt.Sprintf("Attempt %d is executing since %s.", r.Attempt, clock(r.UpdatedAt))
+	}
+	s := fmt.Sprintf("Attempt %d is executing since %s; its lease was granted until %s, and signs of life prolong it.", r.Attempt, clock(e.GrantedAt), clock(e.LeaseEnds))
+	if e.GraceEnds != nil {
+		s += fmt.Sprintf(" Until %s it was neither to be cancelled nor preempted.", clock(*e.GraceEnds))
+	}
+	return s
+}
+
+// ended says how an operation ended that did not succeed.
+func (x *Explanation) ended() string {
+	r := &x.Record
+	s := fmt.Sprintf("It is %s (%s) since %s", r.Status, r.Reason, clock(r.UpdatedAt))
+	switch {
+	case r.Reason == op.Superseded:
+		s += fmt.Sprintf(", when %s sent %s", submitterOf(r), r.Winner)
+	case x.CancelledWith != "":
+		s += ", when " + x.CancelledWith + " was cancelled"
+	}
+	if r.Attempt > 0 {
+		s += " after " + count(r.Attempt, "attempt")
+	}
+	if r.Error != nil {
+		s += "; the last error was: " + r.Error.Message
+	}
+	return s + "."
+}
+
+func submitterOf(r *op.Record) string {
+	if r.Submitter == "" {
+		return "its submitter"
+	}
+	return r.Submitter
+}
+
+// turns says what happened to the operation on its way.
+func (x *Explanation) turns() string {
+	r := &x.Record
+	var parts []string
+	if r.Preemptions > 0 {
+		s := fmt.Sprintf("It had to yield to a stronger operation %s.", times(r.Preemptions))
+		if r.Reason == op.Preempted && r.Winner != "" {
+			s = fmt.Sprintf("It had to yield to a stronger operation %s, last to %s.", times(r.Preemptions), r.Winner)
+		}
+		parts = append(parts, s)
+	}
+	if r.CancelAt != nil {
+		parts = append(parts, fmt.Sprintf("A cancellation takes effect when its grace ends, at %s.", clock(*r.CancelAt)))
+	}
+	if r.RetryOf != "" {
+		parts = append(parts, fmt.Sprintf("It tries again what was given up as %s.", r.RetryOf))
+	}
+	if r.RetryAfterMS > 0 {
+		parts = append(parts, fmt.Sprintf("It is worth submitting again after %s.", tell(time.Duration(r.RetryAfterMS)*time.Millisecond)))
+	}
+	return strings.Join(parts, " ")
+}
+
+func times(n int) string {
+	if n == 1 {
+		return "once"
+	}
+	return strconv.Itoa(n) + " times"
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return strconv.Itoa(n) + " " + what + "s"
+}
+
 func pendingText(r *op.Record, d *op.Decision) string {
 	switch {
+	case r.Reason == op.Coalesced:
+		return fmt.Sprintf("It waits for the outcome of %s, which asks for the same.", r.Winner)
 	case r.RetryAt != nil:
 		s := fmt.Sprintf("It comes back at %s for retry %d of %d", clock(*r.RetryAt), r.RetryCount, r.MaxRetries)
 		if r.Error != nil {

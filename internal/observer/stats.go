@@ -34,6 +34,9 @@ type Totals struct {
 	Tally
 	Repeated             uint64 `json:"operations_repeated"`
 	Lapsed               uint64 `json:"attempts_lapsed"`
+	Preempted            uint64 `json:"operations_preempted"`
+	Coalesced            uint64 `json:"operations_coalesced"` // shared, or will share, the outcome of another
+	GivenUp              uint64 `json:"operations_given_up"`  // rejected as max_retries or terminal_error
 	Decisions            uint64 `json:"decisions"`
 	ConflictsDetected    uint64 `json:"conflicts_detected"`
 	ConflictsResolved    uint64 `json:"conflicts_resolved"`
@@ -73,11 +76,22 @@ type Stats struct {
 	ByType     map[string]Tally     `json:"by_type"`
 	ByPriority map[string]Tally     `json:"by_priority"`
 	ByReason   map[op.Reason]uint64 `json:"by_reason"`
-	Backlog    []Backlog            `json:"backlog"`    // the largest staging areas
-	Partitions []PartitionStats     `json:"partitions"` // in order
-	Policy     uint64               `json:"policy_revision"`
-	JournalSeq uint64               `json:"journal_seq"`
-	JournalAt  time.Time            `json:"journal_at"` // when the server stored that entry
+	// Starvation is who waits and loses, by priority.
+	Starvation map[string]Starvation `json:"starvation"`
+	Backlog    []Backlog             `json:"backlog"`    // the largest staging areas
+	Partitions []PartitionStats      `json:"partitions"` // in order
+	Policy     uint64                `json:"policy_revision"`
+	JournalSeq uint64                `json:"journal_seq"`
+	JournalAt  time.Time             `json:"journal_at"` // when the server stored that entry
+}
+
+// Starvation is how the operations of one priority fare that do not get their
+// turn. A stream of stronger ones can keep them waiting until their deadline.
+type Starvation struct {
+	Waiting  int     `json:"waiting"`        // pending operations
+	Oldest   float64 `json:"oldest_seconds"` // since the acceptance of the oldest of them
+	Lost     uint64  `json:"lost"`           // decisions lost, by those that have ended as well
+	MostLost int     `json:"most_lost"`      // by one that still waits
 }
 
 // Backlog is one target with staged operations.
@@ -118,6 +132,7 @@ func (p *projection) stats(now time.Time) Stats {
 		s.Partitions = append(s.Partitions, p.partitions[n].PartitionStats)
 	}
 	p.ages(&s, now)
+	s.Starvation = p.starvation(now)
 	s.Balanced = s.Open() == uint64(len(p.ops)+p.untracked)
 	s.Backlog, s.StagedTargets = p.backlog()
 	return s
@@ -141,6 +156,26 @@ func (p *projection) ages(s *Stats, now time.Time) {
 	}
 	s.Pending += p.untracked
 	s.OldestPending, s.OldestExecuting = now.Sub(pending).Seconds(), now.Sub(executing).Seconds()
+}
+
+// starvation sums up who waits, by priority.
+func (p *projection) starvation(now time.Time) map[string]Starvation {
+	all := map[string]Starvation{}
+	for priority := range p.byPriority {
+		all[priority.String()] = Starvation{Lost: p.priorityLosses[priority]}
+	}
+	for _, o := range p.ops {
+		if o.status == op.Executing {
+			continue
+		}
+		name := o.priority.String()
+		s := all[name]
+		s.Waiting++
+		s.Oldest = max(s.Oldest, now.Sub(o.accepted).Seconds())
+		s.MostLost = max(s.MostLost, o.lost)
+		all[name] = s
+	}
+	return all
 }
 
 // backlog lists the largest staging areas, largest first.
@@ -180,4 +215,8 @@ func (p *projection) gauges(s *Stats) {
 	p.m.OldestPending.Set(s.OldestPending)
 	p.m.OldestExecuting.Set(s.OldestExecuting)
 	p.m.JournalSeq.Set(float64(s.JournalSeq))
+	for priority, x := range s.Starvation {
+		p.m.Waiting.WithLabelValues(priority).Set(float64(x.Waiting))
+		p.m.OldestWaiting.WithLabelValues(priority).Set(x.Oldest)
+	}
 }

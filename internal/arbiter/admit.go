@@ -88,12 +88,21 @@ func (m *Machine) supersede(e *entry) {
 		return
 	}
 	for _, old := range m.rivals[key].inOrder() {
-		if old.status == op.Pending && old != e {
-			m.unstage(old)
-			m.reject(old, &Rejected{Reason: op.Superseded, Winner: e.op.ID, Failure: old.failure})
+		switch {
+		case old.status != op.Pending || old == e:
+		case m.size < MaxEffectBytes:
+			m.replace(old, e.op.ID)
+		default: // the operator has just chosen so, and there were many
+			m.chores = append(m.chores, chore{Kind: choreSupersede, OpID: old.op.ID, From: e.op.ID})
 		}
 	}
 	m.rivals[key] = m.rivals[key].with(e)
+}
+
+// replace ends an operation in favour of a newer one.
+func (m *Machine) replace(old *entry, by string) {
+	m.unstage(old)
+	m.reject(old, &Rejected{Reason: op.Superseded, Winner: by, Failure: old.failure})
 }
 
 // rivalry is the key under which operations supersede each other.
@@ -107,6 +116,7 @@ func (m *Machine) rivalry(e *entry) (key string, ok bool) {
 // adoptPolicy puts a policy into force and has everything looked at that may be
 // different now.
 func (m *Machine) adoptPolicy(p *Policy) {
+	aged := p.Aging != m.policy.Aging
 	m.policy = *p
 	clear(m.rivals)
 	for _, e := range m.sorted() {
@@ -116,7 +126,14 @@ func (m *Machine) adoptPolicy(p *Policy) {
 		if e.status == op.Pending && !e.followUp() && !p.Known(e.op.Type) {
 			m.chores = append(m.chores, chore{Kind: choreUnknown, OpID: e.op.ID})
 		}
-		if t := m.targets[e.op.Target]; t != nil && e.staged && !t.closes.After(m.at) {
+		t := m.targets[e.op.Target]
+		if t == nil || !e.staged {
+			continue
+		}
+		if aged && t.staged[0] == e {
+			m.age(t)
+		}
+		if t.executing != nil || !t.closes.After(m.at) {
 			m.touch(t)
 		}
 	}

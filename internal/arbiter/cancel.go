@@ -9,7 +9,7 @@ type chore struct {
 	Kind    choreKind   `json:"kind"`
 	OpID    string      `json:"op_id"`
 	Reason  op.Reason   `json:"reason,omitempty"`  // with Failure
-	From    string      `json:"from,omitempty"`    // the ancestor, or the operation that it was coalesced into
+	From    string      `json:"from,omitempty"`    // the ancestor, the newer one, or the one that it was coalesced into
 	Attempt int         `json:"attempt,omitempty"` // of the other one, which succeeded
 	Failure *op.Failure `json:"failure,omitempty"`
 	Alone   bool        `json:"alone,omitempty"`
@@ -19,12 +19,13 @@ type chore struct {
 type choreKind string
 
 const (
-	choreCancel  choreKind = "cancel"  // asked for, of many at once
-	choreCascade choreKind = "cascade" // an ancestor was cancelled
-	choreUnknown choreKind = "unknown" // the type is registered no longer
-	choreShare   choreKind = "share"   // the one it was coalesced into succeeded
-	choreFail    choreKind = "fail"    // that one failed for good
-	chorePart    choreKind = "part"    // that one ended in a way of its own
+	choreCancel    choreKind = "cancel"    // asked for, of many at once
+	choreCascade   choreKind = "cascade"   // an ancestor was cancelled
+	choreUnknown   choreKind = "unknown"   // the type is registered no longer
+	choreSupersede choreKind = "supersede" // a newer one of its kind came
+	choreShare     choreKind = "share"     // the one it was coalesced into succeeded
+	choreFail      choreKind = "fail"      // that one failed for good
+	chorePart      choreKind = "part"      // that one ended in a way of its own
 )
 
 // work tells what is settled, as far as there is room in this step, and reports
@@ -56,6 +57,8 @@ func (m *Machine) do(e *entry, c *chore) {
 	case c.Kind == choreUnknown:
 		m.unstage(e)
 		m.reject(e, &Rejected{Reason: op.UnknownType, Failure: e.failure})
+	case c.Kind == choreSupersede:
+		m.replace(e, c.From)
 	default:
 		m.conclude(e, c)
 	}

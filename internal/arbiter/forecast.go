@@ -14,6 +14,9 @@ import (
 // It holds for the next decision about the target: what executes there now is
 // taken to end well.
 func (m *Machine) WhatIf(o op.Operation, at time.Time, kin []Kin) op.Forecast {
+	if at.Before(m.at) {
+		at = m.at // as a step would be
+	}
 	e := &entry{op: o, status: op.Pending, accepted: at, place: op.Place{Seq: 1<<63 - 1}}
 	if p := m.policy.Allowed(o.Type, o.Submitter, o.Priority); p != o.Priority {
 		e.asked, e.op.Priority = o.Priority, p
@@ -33,6 +36,12 @@ func (m *Machine) WhatIf(o op.Operation, at time.Time, kin []Kin) op.Forecast {
 	f := op.Forecast{
 		Type: op.ForecastType, OpID: o.ID, Target: o.Target, Priority: e.op.Priority, Effective: e.effective, Asked: e.asked,
 		Inheritance: e.inherit, PolicyRevision: m.policy.Revision, At: at,
+	}
+	if t := m.targets[o.Target]; t != nil {
+		f.Staged = len(t.staged)
+		if t.executing != nil {
+			f.Executing = t.executing.op.ID
+		}
 	}
 	m.foresee(e, at, &f)
 	f.Code = f.Reason.Code()
@@ -57,15 +66,17 @@ func (m *Machine) foresee(e *entry, at time.Time, f *op.Forecast) {
 		return
 	}
 	staged, executing := m.rivalsOf(e, at)
-	f.Staged = len(staged)
-	if executing != nil {
-		f.Executing = executing.op.ID
+	if why := m.tooLate(e, at, executing != nil); why != "" {
+		f.Outlook, f.Reason, f.Message = op.WouldRefuse, op.Expired, why
+		return
 	}
 	i, _ := slices.BinarySearchFunc(staged, e, rank)
-	if i > 0 && i == len(staged) && m.crowded(e, staged) {
+	if m.crowded(e, slices.Insert(slices.Clone(staged), i, e)) {
 		f.Outlook, f.Reason, f.RetryAfterMS = op.WouldRefuse, op.StagingFull, m.policy.RetryAfter().Milliseconds()
 		return
 	}
+	staged = slices.DeleteFunc(staged, m.held)
+	i, _ = slices.BinarySearchFunc(staged, e, rank)
 	if i > 0 {
 		m.foreseeLoss(e, staged[0], f)
 		return
@@ -76,14 +87,36 @@ func (m *Machine) foresee(e *entry, at time.Time, f *op.Forecast) {
 	}
 	if executing != nil {
 		f.Outlook, f.Against, f.AgainstEffective = op.WouldWait, executing.op.ID, executing.effective
-		if m.yields(executing) && e.effective > executing.effective {
-			f.Outlook = op.WouldPreempt
+		if m.yields(executing) && e.effective > executing.effective && int(e.effective-executing.effective) > m.boostOf(executing, at) {
+			f.Outlook, f.Rule = op.WouldPreempt, op.RulePriority
 		}
 	}
 }
 
-// rivalsOf returns who will contend with e, best first: what is staged on its
-// target and not held back, without what e would supersede.
+// tooLate says why the deadline of e comes before it could be decided about.
+func (m *Machine) tooLate(e *entry, at time.Time, busy bool) string {
+	if e.op.Deadline == nil {
+		return ""
+	}
+	ends := e.op.Deadline.Resolve(at)
+	closes := at.Add(m.windowOf(e))
+	if t := m.targets[e.op.Target]; t != nil && len(t.staged) > 0 {
+		closes = t.closes
+		if w := t.opened.Add(m.windowOf(e)); w.Before(closes) {
+			closes = w
+		}
+	}
+	switch {
+	case !ends.After(at):
+		return "its deadline has passed"
+	case !busy && !ends.After(closes):
+		return "its deadline passes before the window closes"
+	}
+	return ""
+}
+
+// rivalsOf returns who will be staged together with e, best first: what is staged
+// on its target, without what e would supersede.
 func (m *Machine) rivalsOf(e *entry, at time.Time) (staged []*entry, executing *entry) {
 	t := m.targets[e.op.Target]
 	if t == nil {
@@ -91,7 +124,7 @@ func (m *Machine) rivalsOf(e *entry, at time.Time) (staged []*entry, executing *
 	}
 	key, supersedes := m.rivalry(e)
 	for _, s := range t.staged {
-		if k, ok := m.rivalry(s); m.held(s) || supersedes && ok && k == key {
+		if k, ok := m.rivalry(s); supersedes && ok && k == key {
 			continue
 		}
 		c := *s
@@ -102,10 +135,19 @@ func (m *Machine) rivalsOf(e *entry, at time.Time) (staged []*entry, executing *
 	return staged, t.executing
 }
 
-// crowded reports whether the staging area has no room for one more.
+// crowded reports whether e would be shed from a staging area that has it already
+// in its place.
 func (m *Machine) crowded(e *entry, staged []*entry) bool {
-	t := &target{id: e.op.Target, staged: append(slices.Clone(staged), e)}
-	return m.full(t)
+	t := &target{id: e.op.Target, staged: staged}
+	for i := len(staged) - 1; i > 0 && m.full(t); i-- {
+		if staged[i] == e {
+			return true
+		}
+		if !staged[i].followUp() {
+			t.staged = slices.Delete(t.staged, i, i+1)
+		}
+	}
+	return false
 }
 
 func (m *Machine) foreseeLoss(e, winner *entry, f *op.Forecast) {

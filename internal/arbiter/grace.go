@@ -1,6 +1,7 @@
 package arbiter
 
 import (
+	"slices"
 	"time"
 
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
@@ -83,9 +84,24 @@ func (m *Machine) contest(t *target) {
 	case t.closes.After(m.at):
 		m.arm(&t.window, timer{at: t.closes, kind: timerWindow, key: t.id, target: t})
 	case t.asking > 0: // the answer has the target looked at again
+	case e.stop != nil: // its end is due
+	case m.winsAgain(t, e): // by what waiting is worth
 	default:
-		m.preempt(e, best)
+		m.preempt(e, m.strongest(t)) // in their order, if that has changed
 	}
+}
+
+// winsAgain reports whether e would win the very decision that follows its
+// preemption, because it has waited longer than those that are stronger.
+func (m *Machine) winsAgain(t *target, e *entry) bool {
+	if m.policy.Aging.Every == 0 {
+		return false
+	}
+	m.age(t)
+	aged := *e
+	aged.boost = m.boostOf(e, m.at)
+	i := slices.IndexFunc(t.staged, func(s *entry) bool { return !m.held(s) })
+	return rank(&aged, t.staged[i]) < 0
 }
 
 // yields reports whether e may be preempted at all.

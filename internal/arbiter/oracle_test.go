@@ -16,18 +16,22 @@ import (
 // the inputs. Backoff delays are drawn by the machine and told to it, and so is
 // the order in which it decides targets that became resolvable in the same step.
 type oracle struct {
-	policy arbiter.Policy
-	claims []*claim // open operations, in the order of arrival
-	all    map[string]*claim
-	facts  map[string]fact
-	opened map[string]time.Time
-	closes map[string]time.Time
-	due    map[string][]time.Time // the machine's draws, by operation
-	since  map[string]int         // the step in which a target became resolvable
-	order  []string               // the machine's choice among those of one step
-	steps  int
-	now    time.Time
-	said   []string
+	policy   arbiter.Policy
+	claims   []*claim // open operations, in the order of arrival
+	all      map[string]*claim
+	facts    map[string]fact
+	cuts     map[string]uint64 // cancelled with their descendants, and how much was consumed by then
+	consumed uint64
+	opened   map[string]time.Time
+	closes   map[string]time.Time
+	due      map[string][]time.Time // the machine's draws, by operation
+	since    map[string]int         // the step in which a target became resolvable
+	order    []string               // the machine's choice among those of one step
+	yielded  []string               // what the machine preempted in this step
+	chores   []func()               // what is settled and told after all inputs
+	steps    int
+	now      time.Time
+	said     []string
 }
 
 type fact struct {
@@ -37,26 +41,43 @@ type fact struct {
 
 type claim struct {
 	arbiter.Submit
-	state    string // staged, away, executing, done
-	answered string // ancestor that nobody knows
-	attempt  int
-	retries  int
-	trips    int // how often it was sent away
-	expires  time.Time
-	lease    time.Time
+	state       string // staged, away, executing, riding, settled, done
+	asked       op.Priority
+	accepted    time.Time
+	expires     time.Time
+	answered    string   // ancestor that nobody knows
+	family      []string // ancestors, as far as they were known when it left the staging area
+	attempt     int
+	retries     int
+	lapses      int
+	preemptions int
+	trips       int // how often it was sent away
+	failed      bool
+	leader      *claim // the one it was coalesced into
+	spent       bool   // its expiry came while it was executing
+	attemptState
+}
+
+// attemptState belongs to the current attempt.
+type attemptState struct {
 	granted  time.Time
+	lease    time.Time
+	claimed  bool
+	strength op.Priority // effective without waiting, when it was promoted
 	stop     time.Time   // a cancel waits until then
-	told     bool        // what protects its current attempt
-	strength op.Priority // effective, when it was promoted
-	spent    bool        // its expiry came while it was executing
+	alone    bool        // and spares the descendants
+	told     map[string]bool
+	futile   bool // was not preempted, because it would have won again
 }
 
 // followUp: the other side of a structural operation may not be lost.
 func (c *claim) followUp() bool { return c.Operation.Type == op.TypeFollowUp }
 
+func (c *claim) pending() bool { return c.state != "executing" && c.state != "done" }
+
 func newOracle() *oracle {
 	return &oracle{
-		policy: arbiter.DefaultPolicy(), all: map[string]*claim{}, facts: map[string]fact{},
+		policy: arbiter.DefaultPolicy(), all: map[string]*claim{}, facts: map[string]fact{}, cuts: map[string]uint64{},
 		opened: map[string]time.Time{}, closes: map[string]time.Time{}, due: map[string][]time.Time{}, since: map[string]int{},
 	}
 }
@@ -65,48 +86,75 @@ func (o *oracle) say(format string, args ...any) {
 	o.said = append(o.said, fmt.Sprintf(format, args...))
 }
 
-// rank is the effective priority of an operation, why, and where the walk over
-// its ancestors ended for want of knowledge.
-func (o *oracle) rank(c *claim) (best op.Priority, why, missing string) {
+// climb walks over the ancestors of an operation: its effective priority, why,
+// whom it met, and where it ended for want of knowledge.
+func (o *oracle) climb(c *claim) (best op.Priority, why string, met []string, missing string) {
 	best = c.Operation.Priority
-	if c.Operation.Parent == "" {
-		return best, "", ""
-	}
-	var path []string
-	met := []string{c.Operation.ID}
 	for id := c.Operation.Parent; id != ""; id = o.facts[id].parent {
-		if slices.Contains(met, id) {
-			return best, why + " cycle", ""
+		if id == c.Operation.ID || slices.Contains(met, id) {
+			return best, why + " cycle", met, ""
 		}
-		if len(met) > 32 {
-			return best, why + " cut", ""
+		if len(met) == 32 {
+			return best, why + " cut", met, ""
 		}
+		met = append(met, id)
 		f, known := o.facts[id]
 		if !known {
-			return best, why + " unknown:" + id, id
+			return best, why + " unknown:" + id, met, id
 		}
-		met, path = append(met, id), append(path, id)
 		if f.priority > best {
-			best, why = f.priority, strings.Join(path, ">")
+			best, why = f.priority, strings.Join(met, ">")
 		}
 	}
-	return best, why, ""
+	return best, why, met, ""
+}
+
+// boost is what waiting is worth.
+func (o *oracle) boost(c *claim) int {
+	if o.policy.Aging.Every == 0 {
+		return 0
+	}
+	best, _, _, _ := o.climb(c)
+	if c.state == "executing" {
+		best = c.strength
+	}
+	n := 0
+	for t := c.accepted.Add(o.policy.Aging.Every); !t.After(o.now) && n < 10; t = t.Add(o.policy.Aging.Every) {
+		n++
+	}
+	return min(n*o.policy.Aging.Step, o.policy.Aging.Max, int(10-best))
+}
+
+// total is the effective priority with what waiting is worth.
+func (o *oracle) total(c *claim) op.Priority {
+	best, _, _, _ := o.climb(c)
+	if c.state == "executing" {
+		best = c.strength
+	}
+	return best + op.Priority(o.boost(c))
 }
 
 // staged returns the staging area of a target, best first.
 func (o *oracle) staged(target string) []*claim {
 	var area []*claim
-	effective := map[*claim]op.Priority{}
+	rank := map[*claim]op.Priority{}
 	for _, c := range o.claims {
 		if c.Operation.Target == target && c.state == "staged" {
 			area = append(area, c)
-			effective[c], _, _ = o.rank(c)
+			rank[c] = o.total(c)
 		}
 	}
-	slices.SortFunc(area, func(a, b *claim) int {
-		return cmp.Or(cmp.Compare(effective[b], effective[a]), cmp.Compare(a.Seq, b.Seq), cmp.Compare(a.Index, b.Index))
-	})
+	slices.SortFunc(area, func(a, b *claim) int { return cmp.Or(cmp.Compare(rank[b], rank[a]), byLog(a, b)) })
 	return area
+}
+
+func byLog(a, b *claim) int { return cmp.Or(cmp.Compare(a.Seq, b.Seq), cmp.Compare(a.Index, b.Index)) }
+
+// contenders are the staged ones that an operator does not hold back.
+func (o *oracle) contenders(target string) []*claim {
+	return slices.DeleteFunc(o.staged(target), func(c *claim) bool {
+		return !c.followUp() && o.policy.Stops(c.Operation.Type, target)
+	})
 }
 
 // asks returns the ancestor that c waits for, if it does.
@@ -114,23 +162,26 @@ func (o *oracle) asks(c *claim) string {
 	if c.state != "staged" || c.Operation.Parent == "" {
 		return ""
 	}
-	if _, _, missing := o.rank(c); missing != c.answered {
+	if _, _, _, missing := o.climb(c); missing != c.answered {
 		return missing
 	}
 	return ""
 }
 
+// blocked reports whether somebody on the target waits for an answer.
+func (o *oracle) blocked(target string) bool {
+	return slices.ContainsFunc(o.claims, func(c *claim) bool { return c.Operation.Target == target && o.asks(c) != "" })
+}
+
 func (o *oracle) resolvable(target string) bool {
-	if o.count(target, "staged") == 0 || o.count(target, "executing") > 0 || o.closes[target].After(o.now) {
-		return false
-	}
-	return !slices.ContainsFunc(o.claims, func(c *claim) bool { return c.Operation.Target == target && o.asks(c) != "" })
+	return len(o.contenders(target)) > 0 && o.count(target, "executing") == 0 && !o.closes[target].After(o.now) && !o.blocked(target)
 }
 
 // decideAll lets the targets be decided that have been resolvable for the most
-// steps, as long as another operation may execute.
-func (o *oracle) decideAll() {
-	o.steps++
+// steps, as long as another operation may execute; where places have got free by
+// preemption, those that the machine still looked at, and the others in the next
+// step.
+func (o *oracle) decideAll(freed bool) {
 	var ready, seen []string
 	for _, c := range o.claims {
 		target := c.Operation.Target
@@ -154,68 +205,125 @@ func (o *oracle) decideAll() {
 		return len(o.order)
 	}
 	slices.SortStableFunc(ready, func(a, b string) int {
+		if freed {
+			return cmp.Compare(chosen(a), chosen(b))
+		}
 		return cmp.Or(cmp.Compare(o.since[a], o.since[b]), cmp.Compare(chosen(a), chosen(b)))
 	})
 	for _, target := range ready {
+		if freed && !slices.Contains(o.order, target) {
+			continue
+		}
 		if o.count("", "executing") < o.policy.MaxExecuting {
 			delete(o.since, target)
+			if i := slices.Index(o.order, target); i >= 0 {
+				o.order = slices.Delete(o.order, i, i+1)
+			}
 			o.decide(target)
 		}
 	}
 }
 
-// decide applies rules 3 to 5 to a staging area that may be resolved.
+func (o *oracle) leaseOf(c *claim) time.Time {
+	lease := o.now.Add(o.policy.AttemptTimeout)
+	if t := o.policy.Types[c.Operation.Type].AttemptTimeout; t > 0 {
+		lease = o.now.Add(t)
+	}
+	if !c.followUp() && c.expires.Before(lease) {
+		lease = c.expires
+	}
+	return lease
+}
+
+// decide applies rules 3 to 6 to a staging area that may be resolved.
 func (o *oracle) decide(target string) {
-	area := o.staged(target)
+	area := o.contenders(target)
 	winner := area[0]
-	best, why, _ := o.rank(winner)
+	best := o.total(winner)
 	rule := "only_contender"
 	if len(area) > 1 {
 		rule = "effective_priority"
-		if second, _, _ := o.rank(area[1]); second == best {
+		if o.total(area[1]) == best {
 			rule = "log_order"
 		}
 	}
 	o.say("%s: %s wins by %s out of %d", target, winner.Operation.ID, rule, len(area))
-	o.say("%s: %s %d %q won", target, winner.Operation.ID, best, why)
-	winner.state, winner.lease, winner.attempt = "executing", o.now.Add(o.policy.AttemptTimeout), winner.attempt+1
-	winner.granted, winner.told, winner.stop, winner.strength = o.now, false, time.Time{}, best
-	if !winner.followUp() && winner.expires.Before(winner.lease) {
-		winner.lease = winner.expires
-	}
+	o.listed(winner, "won")
+	strength, _, _, _ := o.climb(winner)
+	o.leave(winner)
+	winner.state, winner.attempt = "executing", winner.attempt+1
+	winner.attemptState = attemptState{granted: o.now, lease: o.leaseOf(winner), strength: strength, told: map[string]bool{}}
 	o.say("%s executes attempt %d", winner.Operation.ID, winner.attempt)
 	queued := 0
 	for _, c := range area[1:] {
-		effective, why, _ := o.rank(c)
-		reason, verdict := "later_submission", string(c.Operation.OnConflict)
-		if effective < best {
-			reason = "lower_priority"
-		}
-		switch {
-		case verdict == "queue":
+		before := len(o.said)
+		verdict := o.lose(c, winner, best)
+		if strings.HasPrefix(verdict, "queued") {
 			if queued++; queued > 16 {
 				continue
 			}
-			verdict = "queued"
-		case verdict == "retry" && c.retries < *c.Operation.MaxRetries:
-			o.away(c, 1)
-		case verdict == "retry":
-			verdict = "rejected"
-			o.over(c, "REJECTED max_retries to "+winner.Operation.ID)
-		default:
-			verdict = "rejected"
-			o.over(c, "REJECTED "+reason+" to "+winner.Operation.ID)
 		}
-		o.say("%s: %s %d %q %s %s", target, c.Operation.ID, effective, why, verdict, reason)
+		after := slices.Clone(o.said[before:])
+		o.said = o.said[:before]
+		o.listed(c, verdict)
+		o.said = append(o.said, after...)
 	}
 }
 
-func (o *oracle) over(c *claim, how string) {
-	c.state = "done"
-	o.say("%s is %s", c.Operation.ID, how)
+// listed says what a decision tells of one contender.
+func (o *oracle) listed(c *claim, verdict string) {
+	state := c.state
+	c.state = "staged"
+	total, boost := o.total(c), o.boost(c)
+	_, why, _, _ := o.climb(c)
+	c.state = state
+	o.say("%s: %s %d boost %d asked %d %q %s", c.Operation.Target, c.Operation.ID, total, boost, c.asked, why, verdict)
+}
+
+// choice is what becomes of c where it loses.
+func (o *oracle) choice(c *claim) op.Conflict {
+	if own := o.policy.Types[c.Operation.Type].OnConflict; own != "" {
+		return own
+	}
+	return c.Operation.OnConflict
+}
+
+func (o *oracle) lose(c, winner *claim, best op.Priority) string {
+	reason := "later_submission"
+	if o.total(c) < best {
+		reason = "lower_priority"
+	}
+	id := winner.Operation.ID
+	switch choice := o.choice(c); {
+	case choice == "coalesce" && same(&c.Operation, &winner.Operation):
+		o.leave(c)
+		c.state, c.leader = "riding", winner
+		o.say("%s is coalesced into %s", c.Operation.ID, id)
+		return "coalesced coalesced"
+	case c.preemptions > 0:
+		return "queued preempted"
+	case choice == "retry" && c.retries < *c.Operation.MaxRetries:
+		o.away(c, 1)
+		return "retry " + reason
+	case choice == "retry":
+		o.reject(c, "max_retries", id, "")
+		return "rejected " + reason
+	case choice == "reject":
+		o.reject(c, reason, id, "")
+		return "rejected " + reason
+	}
+	return "queued " + reason
+}
+
+// leave notes the ancestors that c had, which count until it is staged again.
+func (o *oracle) leave(c *claim) {
+	if c.state == "staged" {
+		_, _, c.family, _ = o.climb(c)
+	}
 }
 
 func (o *oracle) away(c *claim, cost int) {
+	o.leave(c)
 	c.state, c.answered, c.retries, c.trips = "away", "", c.retries+cost, c.trips+1
 	o.say("%s waits for retry %d", c.Operation.ID, c.retries)
 }
@@ -232,7 +340,11 @@ func (o *oracle) count(target, state string) (n int) {
 
 func (o *oracle) stage(c *claim) {
 	if !c.followUp() && !c.expires.After(o.now) {
-		o.over(c, "REJECTED expired")
+		o.reject(c, "expired", "", "")
+		return
+	}
+	if !c.followUp() && !o.policy.Known(c.Operation.Type) {
+		o.reject(c, "unknown_type", "", "")
 		return
 	}
 	target := c.Operation.Target
@@ -251,7 +363,8 @@ func (o *oracle) stage(c *claim) {
 	} else if w := o.opened[target].Add(window); w.Before(o.closes[target]) {
 		o.closes[target] = w
 	}
-	c.state, c.answered = "staged", ""
+	c.state, c.answered, c.leader = "staged", "", nil
+	o.severed(c)
 	o.shed(target)
 }
 
@@ -266,169 +379,32 @@ func (o *oracle) shed(target string) {
 	for i := len(area) - 1; i > 0 && over > 0; i-- {
 		if !area[i].followUp() {
 			over--
-			o.over(area[i], "REJECTED staging_full")
+			o.reject(area[i], "staging_full", "", "")
 		}
 	}
 }
 
 // know notes a fact about an ancestor. Where it was missed, the ranks change.
 func (o *oracle) know(id string, f fact) {
-	var targets []string
+	var missed []*claim
 	for _, c := range o.claims {
 		if c.state != "staged" || c.Operation.Parent == "" {
 			continue
 		}
-		if _, _, missing := o.rank(c); missing == id && !slices.Contains(targets, c.Operation.Target) {
+		if _, _, _, missing := o.climb(c); missing == id {
+			missed = append(missed, c)
+		}
+	}
+	slices.SortFunc(missed, byLog)
+	o.facts[id] = f
+	var targets []string
+	for _, c := range missed {
+		o.severed(c)
+		if !slices.Contains(targets, c.Operation.Target) {
 			targets = append(targets, c.Operation.Target)
 		}
 	}
-	o.facts[id] = f
 	for _, target := range targets {
 		o.shed(target)
-	}
-}
-
-// input takes one input of a step.
-func (o *oracle) input(in arbiter.Input) {
-	switch {
-	case in.Submit != nil:
-		id := in.Submit.Operation.ID
-		if o.all[id] != nil {
-			o.say("%s is repeated", id)
-			return
-		}
-		c := &claim{Submit: *in.Submit, expires: o.now.Add(o.policy.MaxOperationAge)}
-		if d := in.Submit.Operation.Deadline; d != nil && o.now.Add(d.After).Before(c.expires) {
-			c.expires = o.now.Add(d.After)
-		}
-		o.claims, o.all[id] = append(o.claims, c), c
-		o.know(id, fact{in.Submit.Operation.Priority, in.Submit.Operation.Parent})
-		o.say("%s is accepted", id)
-		o.stage(c)
-	case in.Kin != nil && in.Kin.Unknown:
-		for _, c := range o.claims {
-			if o.asks(c) == in.Kin.OpID && c.Seq <= in.Kin.Upto {
-				c.answered = in.Kin.OpID
-			}
-		}
-	case in.Kin != nil:
-		if o.all[in.Kin.OpID] == nil {
-			o.know(in.Kin.OpID, fact{in.Kin.Priority, in.Kin.Parent})
-		}
-	case in.Cancel != nil:
-		c := o.all[in.Cancel.OpID]
-		switch {
-		case c == nil || c.Operation.Target != in.Cancel.Target || c.state == "done" || c.followUp():
-			o.say("%s is refused", in.Cancel.OpID)
-		case c.state == "executing" && o.now.Before(c.granted.Add(o.policy.GracePeriod)):
-			if c.stop.IsZero() {
-				c.stop = c.granted.Add(o.policy.GracePeriod)
-			}
-			o.say("%s is protected from a cancel by grace", c.Operation.ID)
-		default:
-			o.over(c, "CANCELLED cancelled")
-		}
-	case in.Policy != nil:
-		o.policy = *in.Policy
-	case in.Result != nil:
-		o.result(in.Result)
-	}
-}
-
-func (o *oracle) result(r *arbiter.Result) {
-	c := o.all[r.OpID]
-	switch {
-	case c == nil || c.state != "executing" || c.attempt != r.Attempt:
-		o.say("%s is refused", r.OpID)
-	case r.Failure == nil:
-		o.over(c, "SUCCEEDED")
-	case r.Failure.Terminal:
-		o.say("%s failed", r.OpID)
-		o.over(c, "REJECTED terminal_error")
-	case c.retries >= *c.Operation.MaxRetries:
-		o.say("%s failed", r.OpID)
-		o.over(c, "REJECTED max_retries")
-	default:
-		o.say("%s failed", r.OpID)
-		o.away(c, 1)
-		if !c.stop.IsZero() {
-			o.over(c, "CANCELLED cancelled")
-		}
-	}
-}
-
-// pass lets everything happen that is due, earliest first, and then decides.
-func (o *oracle) pass() {
-	type event struct {
-		at   time.Time
-		kind int
-		c    *claim
-	}
-	var events []event
-	for _, c := range o.claims {
-		if c.state == "done" {
-			continue
-		}
-		if !c.followUp() && !c.spent && !c.expires.After(o.now) {
-			events = append(events, event{c.expires, 0, c})
-		}
-		if c.state == "executing" && !c.lease.After(o.now) {
-			events = append(events, event{c.lease, 1, c})
-		}
-		if c.state == "executing" && !c.stop.IsZero() && !c.stop.After(o.now) {
-			events = append(events, event{c.stop, 2, c})
-		}
-		if c.state == "away" && c.trips <= len(o.due[c.Operation.ID]) && !o.due[c.Operation.ID][c.trips-1].After(o.now) {
-			events = append(events, event{o.due[c.Operation.ID][c.trips-1], 3, c})
-		}
-	}
-	slices.SortFunc(events, func(a, b event) int {
-		return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.kind, b.kind), strings.Compare(a.c.Operation.ID, b.c.Operation.ID))
-	})
-	for _, e := range events {
-		switch {
-		case e.c.state == "done":
-		case e.kind == 0 && e.c.state == "executing":
-			e.c.spent = true
-		case e.kind == 0:
-			o.over(e.c, "REJECTED expired")
-		case e.kind == 1:
-			o.lapse(e.c)
-		case e.kind == 2 && e.c.state == "executing":
-			o.over(e.c, "CANCELLED cancelled")
-		case e.kind == 2:
-		default:
-			o.stage(e.c)
-		}
-	}
-	o.decideAll()
-	o.contest()
-	o.claims = slices.DeleteFunc(o.claims, func(c *claim) bool { return c.state == "done" })
-}
-
-func (o *oracle) lapse(c *claim) {
-	o.say("%s lapsed", c.Operation.ID)
-	switch {
-	case !c.followUp() && !c.expires.After(o.now):
-		o.over(c, "REJECTED expired")
-	case !c.stop.IsZero():
-		o.over(c, "CANCELLED cancelled")
-	default:
-		o.away(c, 0)
-	}
-}
-
-// contest says what protects whoever executes while somebody stronger waits.
-func (o *oracle) contest() {
-	for _, c := range o.claims {
-		if c.state != "executing" || c.told {
-			continue
-		}
-		if area := o.staged(c.Operation.Target); len(area) > 0 {
-			if best, _, _ := o.rank(area[0]); best > c.strength {
-				c.told = true
-				o.say("%s is protected from %s by executing", c.Operation.ID, area[0].Operation.ID)
-			}
-		}
 	}
 }

@@ -128,7 +128,7 @@ func (m *Machine) stage(e *entry) {
 	} else if w := t.opened.Add(m.windowOf(e)); w.Before(t.closes) {
 		t.closes = w
 	}
-	e.staged = true
+	e.staged, e.boost = true, m.boostOf(e, m.at)
 	at, _ := slices.BinarySearchFunc(t.staged, e, rank)
 	t.staged = slices.Insert(t.staged, at, e)
 	if e.asking {
@@ -196,7 +196,7 @@ func (m *Machine) boostOf(e *entry, at time.Time) int {
 		return 0
 	}
 	n := min(int64(at.Sub(e.accepted)/a.Every), int64(a.Max)) // so that the product is small
-	return min(int(n)*a.Step, a.Max, int(op.Critical-e.effective))
+	return min(int(n)*min(a.Step, a.Max), a.Max, int(op.Critical-e.effective))
 }
 
 // unstage takes a pending operation out of its staging area, out of its backoff,

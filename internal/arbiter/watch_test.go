@@ -38,6 +38,7 @@ type watched struct {
 	lapsed      bool // in this step, and nothing followed yet
 	granted     time.Time
 	ends        time.Time // end of the current lease
+	stops       time.Time // a cancel was promised to take effect then
 	expires     time.Time // of a follow-up never
 	rides       string    // the one it was coalesced into
 	terminal    int
@@ -277,7 +278,7 @@ func (w *watch) granted(g *arbiter.Granted) {
 	if v.attempt++; g.Attempt != v.attempt || v.attempt > v.op.Retries()+v.free+v.preemptions+1 {
 		w.fault("%s got attempt %d, it had %d of %d, %d free lapses and %d preemptions", g.OpID, g.Attempt, v.attempt-1, v.op.Retries()+1, v.free, v.preemptions)
 	}
-	v.claimed, v.granted = false, w.at
+	v.claimed, v.granted, v.stops = false, w.at, time.Time{}
 	lease := w.leaseOf(v)
 	if v.ends = g.LeaseEnds; !v.ends.Equal(lease) {
 		w.fault("the lease of %s ends at %s, not at %s", g.OpID, g.LeaseEnds, lease)
@@ -371,6 +372,9 @@ func (w *watch) protected(p *arbiter.Protected) {
 	if p.Kind == arbiter.ProtectedByGrace && !p.Until.After(w.at) {
 		w.fault("%s is protected by a grace that is over", p.OpID)
 	}
+	if p.Cancel && v.stops.IsZero() {
+		v.stops = p.Until
+	}
 	by := w.ops[p.By]
 	if p.Cancel == (p.By != "") || !p.Cancel && (by == nil || by.status != op.Pending || by.op.Target != p.Target) {
 		w.fault("%s is protected against %q, a cancel: %v", p.OpID, p.By, p.Cancel)
@@ -430,7 +434,7 @@ func (w *watch) cancelled(c *arbiter.Cancelled) {
 	if v.status != c.From || c.From == op.Executing && c.Attempt != v.attempt {
 		w.fault("%s is cancelled from %s, attempt %d, it was %s, attempt %d", c.OpID, c.From, c.Attempt, v.status, v.attempt)
 	}
-	if v.status == op.Executing && !w.graceOver(v) {
+	if v.status == op.Executing && !w.graceOver(v) && (v.stops.IsZero() || v.stops.After(w.at)) {
 		w.fault("%s is cancelled inside its grace", c.OpID)
 	}
 	if (c.Reason == op.CancelledWithParent) != (c.Ancestor != "") || c.Ancestor != "" && c.From != op.Pending {

@@ -128,10 +128,13 @@ func (w *world) compare(s *arbiter.Step) {
 			o.due[r.OpID] = append(o.due[r.OpID], r.Due)
 		}
 	}
-	o.now, o.said, o.order = s.At, nil, nil
+	o.now, o.said, o.order, o.yielded = s.At, nil, nil, nil
 	for _, e := range s.Out {
 		if e.Decision != nil {
 			o.order = append(o.order, e.Decision.Target)
+		}
+		if e.Preempted != nil {
+			o.yielded = append(o.yielded, e.Preempted.OpID)
 		}
 	}
 	for _, in := range s.In {
@@ -170,6 +173,8 @@ func spoken(effects []arbiter.Effect) (said []string) {
 	say := func(format string, args ...any) { said = append(said, fmt.Sprintf(format, args...)) }
 	for _, e := range effects {
 		switch {
+		case e.Accepted != nil && e.Accepted.Asked > 0:
+			say("%s is accepted with %d, asked %d", e.Accepted.OpID, e.Accepted.Priority, e.Accepted.Asked)
 		case e.Accepted != nil:
 			say("%s is accepted", e.Accepted.OpID)
 		case e.Repeated != nil:
@@ -178,7 +183,7 @@ func spoken(effects []arbiter.Effect) (said []string) {
 			d := e.Decision
 			say("%s: %s wins by %s out of %d", d.Target, d.Winner, d.Rule, d.Total)
 			for _, c := range d.Contenders {
-				say("%s: %s %d %q %s", d.Target, c.OpID, c.Effective, inherited(c.Inheritance), strings.TrimSpace(string(c.Verdict)+" "+string(c.Reason)))
+				say("%s: %s %d boost %d asked %d %q %s", d.Target, c.OpID, c.Effective, c.Boost, c.Asked, inherited(c.Inheritance), strings.TrimSpace(string(c.Verdict)+" "+string(c.Reason)))
 			}
 		case e.Granted != nil:
 			say("%s executes attempt %d", e.Granted.OpID, e.Granted.Attempt)
@@ -189,13 +194,25 @@ func spoken(effects []arbiter.Effect) (said []string) {
 		case e.Retry != nil:
 			say("%s waits for retry %d", e.Retry.OpID, e.Retry.RetryCount)
 		case e.Lapsed != nil:
-			say("%s lapsed", e.Lapsed.OpID)
+			say("%s lapsed, claimed %v", e.Lapsed.OpID, e.Lapsed.Claimed)
 		case e.Rejected != nil && e.Rejected.Winner != "":
 			say("%s is REJECTED %s to %s", e.Rejected.OpID, e.Rejected.Reason, e.Rejected.Winner)
 		case e.Rejected != nil:
 			say("%s is REJECTED %s", e.Rejected.OpID, e.Rejected.Reason)
+		case e.Cancelled != nil && e.Cancelled.Ancestor != "":
+			say("%s is CANCELLED %s of %s from %s", e.Cancelled.OpID, e.Cancelled.Reason, e.Cancelled.Ancestor, e.Cancelled.From)
 		case e.Cancelled != nil:
-			say("%s is CANCELLED %s", e.Cancelled.OpID, e.Cancelled.Reason)
+			say("%s is CANCELLED %s from %s", e.Cancelled.OpID, e.Cancelled.Reason, e.Cancelled.From)
+		case e.Extended != nil:
+			say("%s may go on until %s", e.Extended.OpID, e.Extended.LeaseEnds.Sub(epoch))
+		case e.Preempted != nil:
+			say("%s is preempted by %s", e.Preempted.OpID, e.Preempted.By)
+		case e.Coalesced != nil:
+			say("%s is coalesced into %s", e.Coalesced.OpID, e.Coalesced.Into)
+		case e.Shared != nil:
+			say("%s is SUCCEEDED with %s", e.Shared.OpID, e.Shared.With)
+		case e.Parted != nil:
+			say("%s is parted from %s", e.Parted.OpID, e.Parted.From)
 		case e.Refused != nil:
 			say("%s is refused", e.Refused.OpID)
 		case e.Protected != nil && e.Protected.Cancel:
@@ -246,13 +263,37 @@ func (w *world) operation() op.Operation {
 	if w.flip("other type", 5) {
 		o.Type = op.TypeVersion
 	}
-	if w.wild && w.flip("follow-up", 16) {
-		o.Type = op.TypeFollowUp
-	}
-	if w.wild && w.flip("deadline", 12) {
-		o.Deadline = &op.Deadline{After: time.Duration(1+w.draw("after", 300)) * time.Millisecond}
+	o.Preemptible = w.flip("preemptible", 2)
+	if w.wild {
+		w.adorn(&o)
 	}
 	return o
+}
+
+// adorn draws what only wild histories have.
+func (w *world) adorn(o *op.Operation) {
+	switch w.draw("kind", 12) {
+	case 1:
+		o.Type = op.TypeFollowUp
+	case 2, 3, 4:
+		o.Type = "paint" // registered, sometimes
+	}
+	if w.flip("submitter", 2) {
+		o.Submitter = "s" + strconv.Itoa(w.draw("which", 2))
+	}
+	if w.flip("params", 3) {
+		o.Params = []byte(strconv.Itoa(w.draw("which", 2)))
+	}
+	if w.flip("source", 12) {
+		o.Source = "t0"
+	}
+	if w.flip("expected version", 12) {
+		version := int64(w.draw("which", 2))
+		o.ExpectedVersion = &version
+	}
+	if w.flip("deadline", 12) {
+		o.Deadline = &op.Deadline{After: time.Duration(1+w.draw("after", 300)) * time.Millisecond}
+	}
 }
 
 func (w *world) submit(o op.Operation, index int) {
@@ -285,11 +326,14 @@ func (w *world) report() {
 	g := w.grants[i]
 	w.grants = slices.Delete(w.grants, i, i+1)
 	r := arbiter.Result{OpID: g.OpID, Target: g.Target, Attempt: g.Attempt, Executor: "e1", Duration: time.Millisecond}
-	switch w.draw("outcome", 6) {
+	switch w.draw("outcome", 7) {
 	case 0, 1:
 		r.Failure = &op.Failure{Message: "no answer from " + g.OpID}
 	case 2:
 		r.Failure = &op.Failure{Message: "no such field", Terminal: true}
+	case 3:
+		version := uint64(5)
+		r.Failure = &op.Failure{Message: "it is version 5", Terminal: true, Reason: op.StaleVersion, CurrentVersion: &version}
 	}
 	w.in = append(w.in, arbiter.Input{Result: &r})
 	if w.flip("the answer comes twice", 8) {
@@ -309,7 +353,7 @@ func (w *world) settle() {
 			w.step()
 		}
 		at, ok := w.m.Next()
-		if !ok {
+		if !ok || at.After(w.now.Add(400*time.Millisecond)) && !w.flip("long pause", 12) {
 			return
 		}
 		if at.After(w.now) {

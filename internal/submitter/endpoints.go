@@ -19,15 +19,17 @@ import (
 type endpoint struct {
 	verb, about string
 	handle      func(context.Context, micro.Request) (any, error)
+	args        []string // tokens of the subject after the verb
 }
 
 func (v *server) endpoints() []endpoint {
 	return []endpoint{
-		{"submit", "Submit one operation, or an array on one target.", v.submit},
-		{"bulk", "Submit an array of independent operations, each accepted or refused by itself.", v.bulk},
-		{"cancel", `Cancel: {"op_id": …}, {"target_entity_id": …, "all": true} or {"submitter": …}; "cascade": false spares descendants.`, v.cancel},
-		{"retry", `Submit a dead operation again: {"op_id": …}.`, v.retry},
-		{"whatif", "What would become of an operation if it were submitted now. Nothing is stored.", v.whatIf},
+		{"submit", "Submit one operation, or an array on one target.", v.submit, nil},
+		{"bulk", "Submit an array of independent operations, each accepted or refused by itself.", v.bulk, nil},
+		{"cancel", `Cancel: {"op_id": …}, {"target_entity_id": …, "all": true} or {"submitter": …}; "cascade": false spares descendants.`, v.cancel, nil},
+		{"retry", `Submit a dead operation again: {"op_id": …}.`, v.retry, nil},
+		{"whatif", "What would become of an operation if it were submitted now. Nothing is stored.", v.whatIf, nil},
+		{"operation", "An operation as it was submitted, with its params: ops.api.operation.<op>.", v.original, []string{"*"}},
 	}
 }
 
@@ -83,6 +85,13 @@ func (v *server) whatIf(ctx context.Context, r micro.Request) (any, error) {
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
 	return v.s.WhatIf(ctx, r.Data())
+}
+
+// original handles ops.api.operation.<op>.
+func (v *server) original(ctx context.Context, r micro.Request) (any, error) {
+	ctx, cancel := context.WithTimeout(ctx, waitTimeout)
+	defer cancel()
+	return v.s.Original(ctx, strings.TrimPrefix(r.Subject(), bus.APISubject("operation")+"."))
 }
 
 // retry handles ops.api.retry.
@@ -228,7 +237,8 @@ Cancel one, all on an entity, all of a submitter; with pending descendants, unle
 Try a dead operation again, under a new id:
   nats req ops.api.retry '{"op_id":"…"}'
 Follow:
-  nats req ops.api.status.<op_id> ''      nats sub 'ops.event.operation.rejected.>'      nats kv get OPS_ENTITIES user-42 --raw
+  nats req ops.api.status.<op_id> ''      nats req ops.api.operation.<op_id> ''
+  nats sub 'ops.event.operation.rejected.>'      nats kv get OPS_ENTITIES user-42 --raw
 
 Fields: op_type (required), target_entity_id, op_id (send the same id again to repeat safely), params, priority 1-10 or
 BACKGROUND LOW NORMAL HIGH CRITICAL, parent_op_id, source_entity_id, max_retries, on_conflict reject|queue|retry,

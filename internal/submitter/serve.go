@@ -51,8 +51,8 @@ type ServeConfig struct {
 	Ready        func(bool) // told when requests are taken, and when no longer; may be nil
 }
 
-// Serve offers the endpoints ops.api.submit, bulk, cancel, retry, whatif and help
-// until ctx ends; then it takes no more requests, answers those that have
+// Serve offers the endpoints ops.api.submit, bulk, cancel, retry, whatif, operation
+// and help until ctx ends; then it takes no more requests, answers those that have
 // arrived, and returns nil. It follows the policy and stops the service.
 func Serve(ctx context.Context, cfg ServeConfig) error {
 	if cfg.Logger == nil {
@@ -74,7 +74,7 @@ func Serve(ctx context.Context, cfg ServeConfig) error {
 		return err
 	}
 	for _, e := range v.endpoints() {
-		if err := cfg.Service.Endpoint(e.verb, bus.APISubject(e.verb), e.about, v.in(e.handle)); err != nil {
+		if err := cfg.Service.Endpoint(e.verb, bus.APISubject(e.verb, e.args...), e.about, v.in(e.handle)); err != nil {
 			return err
 		}
 	}

@@ -91,14 +91,18 @@ type aged struct {
 	accepted time.Time
 }
 
-func (a *ages) add(id string, accepted time.Time) { a.queue = append(a.queue, aged{id, accepted}) }
+// add notes an operation that was accepted. What has ended is dropped now and
+// then, so that reading a long journal again takes no more than what is open.
+func (a *ages) add(m *arbiter.Machine, id string, accepted time.Time) {
+	if len(a.queue) > 2*m.Open()+1024 {
+		a.compact(m)
+	}
+	a.queue = append(a.queue, aged{id, accepted})
+}
 
 // oldest returns when the oldest pending operation was accepted. Operations that
 // execute are passed over; there are few of them.
 func (a *ages) oldest(m *arbiter.Machine) (time.Time, bool) {
-	if len(a.queue) > 2*m.Open()+1024 {
-		a.compact(m)
-	}
 	for i := 0; i < len(a.queue); {
 		v, ok := m.Describe(a.queue[i].id)
 		switch {

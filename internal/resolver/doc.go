@@ -16,6 +16,9 @@
 //     journal and emits again whatever lies behind the last recorded emission.
 //     Every output can be repeated without harm.
 //
+// Beside that a partition answers dry runs from its machine, and says on ops.load
+// when it fills up. Neither is stored, and neither waits for anything.
+//
 // Which resolver owns which partition follows from the live members by
 // rendezvous hashing; a member lives as long as its lease in OPS_LEASES. Two
 // resolvers that both believe they own a partition are harmless: the fence lets

@@ -75,7 +75,7 @@ func (p *partition) note(s *arbiter.Step, seq uint64) {
 		switch e := &s.Out[i]; {
 		case e.Accepted != nil:
 			p.seen.add(e.Accepted.OpID)
-			p.ages.add(e.Accepted.OpID, s.At)
+			p.ages.add(p.machine, e.Accepted.OpID, s.At)
 		case e.Decision != nil:
 			for j := range e.Decision.Contenders {
 				p.decisions[e.Decision.Contenders[j].OpID] = seq

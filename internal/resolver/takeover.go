@@ -133,7 +133,7 @@ func (p *partition) loadSnapshot(ctx context.Context, mark uint64) (uint64, erro
 		p.shared = saved.Shared
 	}
 	for i := range saved.State.Entries {
-		p.ages.add(saved.State.Entries[i].Operation.ID, saved.State.Entries[i].Accepted)
+		p.ages.add(m, saved.State.Entries[i].Operation.ID, saved.State.Entries[i].Accepted)
 	}
 	return seq, nil
 }

@@ -37,6 +37,7 @@ func main() {
 			}
 			p.Handle("GET /health", o.HealthHandler())
 			p.Handle("GET /stats", o.StatsHandler())
+			p.Handle("GET /trace", o.TraceHandler())
 			return o.Run(ctx)
 		},
 	})

@@ -16,6 +16,7 @@ func (c *Cluster) listen(ctx context.Context) error {
 	// Whichever observer runs now: it may have been restarted.
 	mux.HandleFunc("GET /health", func(w http.ResponseWriter, r *http.Request) { c.observer.Load().HealthHandler().ServeHTTP(w, r) })
 	mux.HandleFunc("GET /stats", func(w http.ResponseWriter, r *http.Request) { c.observer.Load().StatsHandler().ServeHTTP(w, r) })
+	mux.HandleFunc("GET /trace", func(w http.ResponseWriter, r *http.Request) { c.observer.Load().TraceHandler().ServeHTTP(w, r) })
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		if !c.ready.Load() {

@@ -77,7 +77,7 @@ type Observer struct {
 	Steps, UnreadableSteps                                  prometheus.Counter
 	JournalSeq, Lag                                         prometheus.Gauge
 	StreamMessages, StreamBytes                             *prometheus.GaugeVec
-	WorkPending, WorkUnacked, Resolvers                     prometheus.Gauge
+	WorkPending, WorkUnacked, Resolvers, DeadLetters        prometheus.Gauge
 	Health                                                  *prometheus.GaugeVec
 }
 
@@ -129,6 +129,7 @@ func newObserver(b builder) *Observer {
 		WorkPending:          b.gauge("ops_work_pending_messages"),
 		WorkUnacked:          b.gauge("ops_work_unacked_messages"),
 		Resolvers:            b.gauge("ops_resolvers"),
+		DeadLetters:          b.gauge("ops_dead_letters"),
 		Health:               b.gauges("ops_health_status"),
 	}
 }

@@ -49,5 +49,6 @@ var observerTable = []Metric{
 	row(RoleObserver, Gauge, "ops_work_pending_messages", "Granted attempts that no executor has fetched."),
 	row(RoleObserver, Gauge, "ops_work_unacked_messages", "Granted attempts that executors have fetched and not done with."),
 	row(RoleObserver, Gauge, "ops_resolvers", "Resolvers alive by their leases."),
+	row(RoleObserver, Gauge, "ops_dead_letters", "Operations that were given up and that nobody has tried again."),
 	row(RoleObserver, Gauge, "ops_health_status", "One for the status in force: healthy, degraded or failed.", "status"),
 }

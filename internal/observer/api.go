@@ -21,7 +21,8 @@ const (
 	apiConcurrent = 16
 )
 
-// endpoint is one question of the API.
+// endpoint is one question of the API. Its argument is the rest of the subject,
+// or the body of the request where there is no pattern.
 type endpoint struct {
 	verb, pattern, description string
 	answer                     func(ctx context.Context, arg string) (any, error)
@@ -54,6 +55,20 @@ func (o *Observer) endpoints() []endpoint {
 		}},
 		{"health", "", "How the system does, and why not better.", func(context.Context, string) (any, error) {
 			return o.Health(), nil
+		}},
+		{"executing", "", "The attempts under way and their leases.", func(context.Context, string) (any, error) {
+			return o.Executing(), nil
+		}},
+		{"trace", "", "The last public events; the body says how many, such as 500.", func(ctx context.Context, last string) (any, error) {
+			n, err := traceLast(last)
+			if err != nil {
+				return nil, err
+			}
+			t, err := ReadTrace(ctx, b, n)
+			if err == nil {
+				t.shorten(traceBytes)
+			}
+			return t, err
 		}},
 	}
 }
@@ -88,7 +103,11 @@ func (o *Observer) serve(ctx context.Context) (*service.Service, error) {
 			}
 			o.answers.Go(func() {
 				defer func() { <-slots }()
-				o.respond(ctx, r, strings.TrimPrefix(r.Subject(), prefix), e.answer)
+				arg := strings.TrimPrefix(r.Subject(), prefix)
+				if e.pattern == "" {
+					arg = string(r.Data())
+				}
+				o.respond(ctx, r, arg, e.answer)
 			})
 		})
 		if err != nil {

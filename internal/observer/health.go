@@ -62,24 +62,25 @@ type OperationsCheck struct {
 	PendingCount      int          `json:"pending_count"`
 	ExecutingCount    int          `json:"executing_count"`
 	AverageResolution float64      `json:"average_resolution_time"` // seconds
+	OldestPending     float64      `json:"oldest_pending_seconds"`
+	DeadLetters       int          `json:"dead_letters"` // given up and not tried again
 }
 
 // Thresholds of the health check.
 const (
-	lagDegraded       = 5 * time.Second
-	probeOld          = 30 * time.Second // without news of the server
-	pendingDegraded   = 10_000           // the original's operation_queue_size
-	intakeDegraded    = 0.9              // of its limit
-	executingDegraded = 2                // times the attempt timeout
+	lagDegraded     = 5 * time.Second
+	probeOld        = 30 * time.Second // without news of the server
+	pendingDegraded = 10_000           // the original's operation_queue_size
+	intakeDegraded  = 0.9              // of its limit
+	overdueDegraded = 15 * time.Second // after a lease: a failover takes less
 )
 
 // vitals is what a health check judges: facts, gathered before.
 type vitals struct {
-	now     time.Time
-	caught  bool          // the observer has read the journal up to its start
-	timeout time.Duration // attempt timeout of the policy
-	stats   Stats
-	probe   probe
+	now    time.Time
+	caught bool // the observer has read the journal up to its start
+	stats  Stats
+	probe  probe
 }
 
 // behind is how old the last entry is that this observer has read, if the journal
@@ -102,6 +103,7 @@ func judge(v *vitals) Health {
 	h.Checks.Registry.EntityCount, h.Checks.Registry.MemoryUsage = v.probe.entities, v.probe.entityBytes
 	o := &h.Checks.Operations
 	o.PendingCount, o.ExecutingCount, o.AverageResolution = v.stats.Pending, v.stats.Executing, v.stats.AverageResolution
+	o.OldestPending, o.DeadLetters = v.stats.OldestPending, v.probe.dead
 	return h
 }
 
@@ -175,8 +177,8 @@ func (v *vitals) judgeOperations() []finding {
 	if n := v.stats.Pending; n > pendingDegraded {
 		found = append(found, finding{Degraded, fmt.Sprintf("%d operations are pending, more than %d", n, pendingDegraded)})
 	}
-	if limit := executingDegraded * v.timeout; limit > 0 && v.stats.OldestExecuting > limit.Seconds() {
-		found = append(found, finding{Degraded, fmt.Sprintf("an operation has been executing for %.0f s, its lease ended long ago", v.stats.OldestExecuting)})
+	if over := v.stats.Overdue; over > overdueDegraded.Seconds() {
+		found = append(found, finding{Degraded, fmt.Sprintf("the lease of an attempt ended %.0f s ago and nobody has taken it back", over)})
 	}
 	if v.caught && !v.stats.Balanced {
 		found = append(found, finding{Degraded, "submitted operations are not the sum of those that ended and those that are open"})

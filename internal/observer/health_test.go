@@ -5,15 +5,14 @@ import (
 	"errors"
 	"strings"
 	"testing"
-	"time"
 )
 
 // well are the vitals of a system without a complaint.
 func well() vitals {
 	return vitals{
-		now: ms(0), caught: true, timeout: 30 * time.Second,
-		stats: Stats{JournalSeq: 10, JournalAt: ms(-100), Balanced: true, Pending: 3, Executing: 2, AverageResolution: .01, Totals: Totals{ProcessedEvents: 40}},
-		probe: probe{at: ms(-10), good: ms(-10), resolvers: 2, registry: true, entities: 5, entityBytes: 900, journalLast: 10},
+		now: ms(0), caught: true,
+		stats: Stats{JournalSeq: 10, JournalAt: ms(-100), Balanced: true, Pending: 3, Executing: 2, OldestPending: 1.5, AverageResolution: .01, Totals: Totals{ProcessedEvents: 40}},
+		probe: probe{at: ms(-10), good: ms(-10), resolvers: 2, registry: true, entities: 5, entityBytes: 900, journalLast: 10, dead: 4},
 	}
 }
 
@@ -26,7 +25,7 @@ func TestHealthy(t *testing.T) {
 	want := `{"type":"ops.v1.health","status":"healthy","at":"2026-11-21T19:01:33Z","checks":{` +
 		`"event_bus":{"status":"healthy","queue_size":0,"processed_events":40,"lag_seconds":0,"resolvers":2},` +
 		`"ecs_registry":{"status":"healthy","entity_count":5,"memory_usage":900},` +
-		`"operations":{"status":"healthy","pending_count":3,"executing_count":2,"average_resolution_time":0.01}}}`
+		`"operations":{"status":"healthy","pending_count":3,"executing_count":2,"average_resolution_time":0.01,"oldest_pending_seconds":1.5,"dead_letters":4}}}`
 	if string(got) != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
@@ -51,7 +50,8 @@ func TestHealthIsComputed(t *testing.T) {
 		"unreadable":      {func(v *vitals) { v.stats.Unreadable = 1 }, Degraded, Healthy, Healthy, "schema"},
 		"no entities":     {func(v *vitals) { v.probe.registry = false }, Healthy, Degraded, Healthy, "entities"},
 		"backlog":         {func(v *vitals) { v.stats.Pending = 10_001 }, Healthy, Healthy, Degraded, "10001 operations are pending"},
-		"stuck":           {func(v *vitals) { v.stats.OldestExecuting = 61 }, Healthy, Healthy, Degraded, "executing for 61 s"},
+		"stuck":           {func(v *vitals) { v.stats.Overdue = 16 }, Healthy, Healthy, Degraded, "ended 16 s ago"},
+		"long, and alive": {func(v *vitals) { v.stats.OldestExecuting = 3600 }, Healthy, Healthy, Healthy, ""},
 		"unbalanced":      {func(v *vitals) { v.stats.Balanced = false }, Healthy, Healthy, Degraded, "not the sum"},
 		"stalled because we lag": {func(v *vitals) {
 			v.probe.stalled, v.stats.JournalAt, v.probe.journalLast = []int{3}, ms(-7000), 11

@@ -240,5 +240,5 @@ func (o *Observer) Health() Health {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	now := time.Now()
-	return judge(&vitals{now: now, caught: o.caught, timeout: o.p.attemptTimeout(), stats: o.p.stats(now), probe: o.probe})
+	return judge(&vitals{now: now, caught: o.caught, stats: o.p.stats(now), probe: o.probe})
 }

@@ -428,6 +428,10 @@ func TestObserver(t *testing.T) {
 	if j.ask(&l, "lineage", "door"); l.Entity.ID != "door" {
 		t.Errorf("lineage: %+v", l)
 	}
+	var under Executing
+	if j.ask(&under, "executing"); len(under.Attempts) != 2 || under.Attempts[0].OpID != "38f0" || under.Attempts[0].Owner != "resolver-1" {
+		t.Errorf("executing: %+v", under)
+	}
 	var wrong op.Error
 	if m := j.ask(&wrong, "status", "nobody"); wrong.Code != op.CodeNotFound || m.Header.Get(micro.ErrorCodeHeader) != "1018" {
 		t.Errorf("status of nobody: %+v, header %v", wrong, m.Header)
@@ -454,6 +458,8 @@ func (j *journal) healthy(o *Observer, m *bus.Membership) {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 
+	j.letters(o)
+
 	// Without a resolver, and with something in the intake that nobody reads.
 	if err := m.Leave(j.ctx); err != nil {
 		t.Fatal(err)
@@ -473,6 +479,25 @@ func (j *journal) healthy(o *Observer, m *bus.Membership) {
 	o.HealthHandler().ServeHTTP(w, httptest.NewRequest("GET", "/health", nil))
 	if w.Code != 503 {
 		t.Errorf("a failed system answers %d", w.Code)
+	}
+}
+
+// letters: what was given up is counted, and what was tried again is not.
+func (j *journal) letters(o *Observer) {
+	j.out.At(100)
+	for _, id := range []string{"a", "b"} {
+		j.out.Add(bus.DeadMsg(id, []byte(`{}`)))
+	}
+	j.out.At(101)
+	j.out.Add(bus.DeadGoneMsg("a"))
+	if err := j.out.Flush(j.ctx); err != nil {
+		j.t.Fatal(err)
+	}
+	q := &prober{b: j.b, m: o.cfg.Metrics}
+	for range 2 { // the second one has no news and counts nothing
+		if o.ask(j.ctx, q); o.Health().Checks.Operations.DeadLetters != 1 {
+			j.t.Errorf("%+v", o.Health().Checks.Operations)
+		}
 	}
 }
 

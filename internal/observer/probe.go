@@ -14,6 +14,7 @@ import (
 const (
 	leaseBucket   = "OPS_LEASES"
 	leasePrefix   = "resolver."
+	deadBucket    = "OPS_DEAD"
 	entityStream  = "KV_OPS_ENTITIES"
 	streamPattern = "OPS_"
 )
@@ -34,12 +35,16 @@ type probe struct {
 	waiting     map[int]uint64 // partitions with unread intake, and their cursor
 	stalled     []int          // those that have not moved since the last probe, in order
 	queued      uint64
+	dead        int // dead letters
 }
 
 // prober asks the server. Not safe for concurrent use.
 type prober struct {
 	b *bus.Bus
 	m *metrics.Observer
+
+	deadSeq uint64 // last sequence of the dead letters when they were counted
+	dead    int
 }
 
 // ask makes a new probe. cursors are where the partitions stand by the journal;
@@ -80,6 +85,11 @@ func (q *prober) streams(ctx context.Context, p *probe) error {
 		switch name {
 		case entityStream:
 			p.registry, p.entities, p.entityBytes = true, info.State.Msgs, info.State.Bytes
+		case "KV_" + deadBucket:
+			if err := q.letters(ctx, info.State.LastSeq, info.State.Msgs); err != nil {
+				return err
+			}
+			p.dead = q.dead
 		case bus.StreamJournal:
 			p.journalLast = info.State.LastSeq
 		case bus.StreamIntake:
@@ -90,6 +100,29 @@ func (q *prober) streams(ctx context.Context, p *probe) error {
 	if err := l.Err(); err != nil {
 		return fmt.Errorf("list streams: %w", err)
 	}
+	return nil
+}
+
+// letters counts the dead letters, if there is news of them: the stream holds
+// markers of those that are gone, too.
+func (q *prober) letters(ctx context.Context, last, stored uint64) error {
+	if last == q.deadSeq && stored >= uint64(q.dead) {
+		return nil
+	}
+	kv, err := q.b.JetStream().KeyValue(ctx, deadBucket)
+	if err != nil {
+		return fmt.Errorf("dead letters: %w", err)
+	}
+	keys, err := kv.ListKeys(ctx)
+	if err != nil {
+		return fmt.Errorf("dead letters: %w", err)
+	}
+	n := 0
+	for range keys.Keys() {
+		n++
+	}
+	q.deadSeq, q.dead = last, n
+	q.m.DeadLetters.Set(float64(n))
 	return nil
 }
 

@@ -270,12 +270,3 @@ func (p *projection) cursors() map[int]uint64 {
 	}
 	return c
 }
-
-// attemptTimeout is the longest that the policies of the partitions allow.
-func (p *projection) attemptTimeout() time.Duration {
-	longest := time.Duration(0)
-	for _, part := range p.partitions {
-		longest = max(longest, part.policy.AttemptTimeout)
-	}
-	return longest
-}

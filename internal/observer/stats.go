@@ -68,7 +68,10 @@ type Stats struct {
 	Executing       int     `json:"executing_count"`
 	OldestPending   float64 `json:"oldest_pending_seconds"`
 	OldestExecuting float64 `json:"oldest_executing_seconds"`
-	StagedTargets   int     `json:"staged_targets"`
+	// Overdue is for how long the lease of an executing attempt has been over,
+	// of the one for which that is longest.
+	Overdue       float64 `json:"overdue_seconds"`
+	StagedTargets int     `json:"staged_targets"`
 	// Balanced is true when submitted = completed + rejected + cancelled + open
 	// holds for the operations followed one by one.
 	Balanced bool `json:"balanced"`
@@ -144,6 +147,9 @@ func (p *projection) ages(s *Stats, now time.Time) {
 	for _, o := range p.ops {
 		if o.status == op.Executing {
 			s.Executing++
+			if !o.lease.IsZero() {
+				s.Overdue = max(s.Overdue, now.Sub(o.lease).Seconds())
+			}
 			if o.granted.Before(executing) {
 				executing = o.granted
 			}

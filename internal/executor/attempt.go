@@ -35,6 +35,13 @@ const (
 	MaxFailureCode    = 64        // likewise, and of a failure's reason
 )
 
+// Work without a handler here is given back so often, each time after twice as
+// long, before the attempt fails.
+const (
+	passOn      = 3
+	passOnAfter = 50 * time.Millisecond
+)
+
 // attempt takes one work message to its end: run, report, acknowledge. It comes
 // with a handler's slot, which it frees before it reports.
 func (e *executor) attempt(ctx context.Context, m bus.WorkItem, received time.Time) {
@@ -61,6 +68,13 @@ func (e *executor) attempt(ctx context.Context, m bus.WorkItem, received time.Ti
 	defer h.cancel(errHandled)
 	started := time.Now()
 	o := e.run(h, m)
+	if o.nobody && m.Delivered <= passOn {
+		// The pool may have an executor that knows the type: a release is being
+		// rolled out, or the handler is about to start.
+		e.metrics.Dropped.WithLabelValues("no_handler").Inc()
+		m.Nak(passOnAfter << (m.Delivered - 1))
+		return
+	}
 	took := time.Since(started)
 	e.metrics.HandlerSeconds.WithLabelValues(w.Operation.Type).Observe(took.Seconds())
 	outcome := e.finish(ctx, h, o, took, m)

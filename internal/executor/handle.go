@@ -21,6 +21,7 @@ import (
 type outcome struct {
 	change  *entity.Change
 	failure *op.Failure
+	nobody  bool // the failure is that there is no handler
 	ended   error
 }
 
@@ -77,7 +78,7 @@ func (e *executor) guarded(h *hold) (o outcome) {
 	if _, ok := e.builtin[w.Operation.Type]; ok {
 		o.change, o.failure = e.compute(h, before)
 	} else {
-		o.change, o.failure = e.handle(h, before)
+		o = e.handle(h, before)
 	}
 	return o
 }
@@ -111,21 +112,24 @@ func (e *executor) lookup(ctx context.Context, id string) (*entity.Entity, error
 
 // handle runs a custom type and tries its change on the snapshot, so that a
 // mistake of the handler is told in its own attempt.
-func (e *executor) handle(h *hold, before *entity.Entity) (*entity.Change, *op.Failure) {
+func (e *executor) handle(h *hold, before *entity.Entity) outcome {
 	w := h.w
 	run := e.cfg.Handlers[w.Operation.Type]
 	if run == nil && e.types.serves(h.ctx, w.Operation.Type) {
 		run = e.remote.handle
 	}
 	if run == nil {
-		return nil, &op.Failure{Code: CodeNoHandler, Message: fmt.Sprintf("executor %s has no handler for type %s", e.cfg.Name, w.Operation.Type)}
+		return nobody("executor %s has no handler for type %s", e.cfg.Name, w.Operation.Type)
 	}
 	if f := stale(&w.Operation, before); f != nil {
-		return nil, f
+		return outcome{failure: f}
 	}
 	c, err := run(h.ctx, &Task{Operation: &w.Operation, Entity: before, Attempt: w.Attempt, CausedBy: w.CausedBy, hold: h})
-	if err != nil {
-		return nil, failureOf(err)
+	switch {
+	case errors.Is(err, errNobody):
+		return nobody("nobody listens on %s", HandlerSubject(w.Operation.Type))
+	case err != nil:
+		return outcome{failure: failureOf(err)}
 	}
 	if c == nil {
 		c = &entity.Change{Kind: entity.Noted}
@@ -137,12 +141,16 @@ func (e *executor) handle(h *hold, before *entity.Entity) (*entity.Change, *op.F
 		c.ID = w.Operation.Target
 	}
 	if f := unfit(c); f != nil {
-		return nil, f
+		return outcome{failure: f}
 	}
 	if _, err := entity.Apply(before, c, w.Operation.ID, time.Now().UTC()); err != nil {
-		return nil, &op.Failure{Code: CodeBadChange, Message: err.Error(), Terminal: true}
+		return outcome{failure: &op.Failure{Code: CodeBadChange, Message: err.Error(), Terminal: true}}
 	}
-	return c, nil
+	return outcome{change: c}
+}
+
+func nobody(format string, args ...any) outcome {
+	return outcome{failure: &op.Failure{Code: CodeNoHandler, Message: fmt.Sprintf(format, args...)}, nobody: true}
 }
 
 // unfit says what is wrong with the values of a change before anybody looks into

@@ -110,6 +110,9 @@ func (r *remote) begin(t *Task) (subject string, end func()) {
 	}
 }
 
+// errNobody: there is no handler in any language.
+var errNobody = errors.New("nobody listens")
+
 // handle is the [Handler] of a type that is served over NATS.
 func (r *remote) handle(ctx context.Context, t *Task) (*entity.Change, error) {
 	beats, end := r.begin(t)
@@ -130,7 +133,7 @@ func (r *remote) handle(ctx context.Context, t *Task) (*entity.Change, error) {
 	m, err := r.nc.RequestWithContext(ctx, subject, body)
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
-		return nil, &op.Failure{Code: CodeNoHandler, Message: "nobody listens on " + subject}
+		return nil, errNobody
 	case errors.Is(err, nats.ErrMaxPayload):
 		return nil, &op.Failure{Code: CodeTooLarge, Message: fmt.Sprintf("the request has %d bytes, more than the server takes", len(body)), Terminal: true}
 	case err != nil:

@@ -1,6 +1,7 @@
 package executor
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -308,5 +309,29 @@ func TestPolicyChangesTheFeed(t *testing.T) {
 			t.Errorf("%+v", res)
 		}
 		r.end()
+	})
+}
+
+// Work that nobody here can do is passed on for a while: another executor of the
+// pool may know the type. After that the attempt fails.
+func TestWorkIsPassedOn(t *testing.T) {
+	bubble(t, func(t *testing.T, b *bus.Bus) {
+		got := owner(t, b, 1, accept)
+		r := start(t, Config{Bus: b})
+		offer(t, b, custom("a"))
+		began := time.Now()
+		if f := take(t, got).Failure; f == nil || f.Code != CodeNoHandler || f.Terminal {
+			t.Errorf("%+v", f)
+		}
+		if took := time.Since(began); took < 350*time.Millisecond || took > time.Second {
+			t.Errorf("failed after %s", took)
+		}
+		offer(t, b, custom("b"))
+		synctest.Wait() // it was given back once
+		r.end()
+		start(t, Config{Bus: b, Handlers: handlers(func(context.Context, *Task) (*entity.Change, error) { return nil, nil })})
+		if res := take(t, got); res.OpID != "b" || res.Failure != nil {
+			t.Errorf("%+v", res)
+		}
 	})
 }

@@ -10,9 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
-	"github.com/hierarchy-bus/hierarchy/internal/daemon"
 	"github.com/hierarchy-bus/hierarchy/internal/observer"
-	"github.com/hierarchy-bus/hierarchy/internal/submitter"
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
 
@@ -173,31 +171,4 @@ func inherited(h *op.Inheritance) string {
 		s += " (unknown: " + h.UnknownParent + ")"
 	}
 	return strings.TrimSpace(s)
-}
-
-func (a *app) cancel() *cobra.Command {
-	return &cobra.Command{
-		Use:   "cancel OP",
-		Short: "Ask for the cancellation of a pending operation",
-		Long: `Returns once the request is durable. Whether it came in time is told by the
-operation's status.`,
-		Example: `  hierarchy cancel 01a1ff7c-3943-7969-a04b-e04374343509`,
-		Args:    exactly(1, "the id of an operation"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.ask(cmd.Context(), func(ctx context.Context, b *bus.Bus) error {
-				r, err := observer.Status(ctx, b, args[0])
-				if err != nil {
-					return err
-				}
-				if r.Status.Terminal() {
-					return exitWith(daemon.ExitOther, "the operation is %s already", r.Status)
-				}
-				acc, err := submitter.New(submitter.Config{Bus: b}).Cancel(ctx, r.Target, r.OpID)
-				if err != nil {
-					return err
-				}
-				return a.print(acc, func(w io.Writer) { fmt.Fprintln(w, r.OpID) }, r.OpID)
-			})
-		},
-	}
 }

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/hierarchy-bus/hierarchy/internal/arbiter"
@@ -31,8 +32,11 @@ func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"hierarchy": 
 //
 //	exits N COMMAND…    runs a program and demands its exit code
 //	contend TARGET W L  submits the operations W and L in one message; W wins
-//	term               sends SIGTERM to the last program in the background
+//	term                sends SIGTERM to the last program in the background
 //	await FILE          waits until the file exists, and puts its first line into $FILE
+//	await-record OP     waits until the operation has a record
+//	enforced            waits until every partition follows the policy on the server
+//	forget SUBJECT      takes a key out of a bucket, as `nats kv del` does
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
@@ -40,7 +44,7 @@ func TestScript(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup:               system,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "contend": contend, "await": awaitFile, "term": term,
+			"exits": exits, "contend": contend, "await": awaitFile, "term": term, "await-record": awaitRecord, "enforced": enforced, "forget": forget,
 		},
 	})
 }
@@ -72,9 +76,15 @@ func system(e *testscript.Env) error {
 
 // enforce sets the policy and waits until every partition follows it.
 func enforce(ctx context.Context, b *bus.Bus) error {
-	if _, err := b.PutPolicy(ctx, []byte(policy)); err != nil {
+	rev, err := b.PutPolicy(ctx, []byte(policy))
+	if err != nil {
 		return err
 	}
+	return follows(ctx, b, rev)
+}
+
+// follows waits until every partition follows the policy of a revision.
+func follows(ctx context.Context, b *bus.Bus, rev uint64) error {
 	missing := b.Layout().Partitions
 	for e, err := range b.JournalFollow(ctx, 0) {
 		if err != nil {
@@ -85,7 +95,7 @@ func enforce(ctx context.Context, b *bus.Bus) error {
 			return err
 		}
 		for _, in := range s.In {
-			if in.Policy != nil {
+			if in.Policy != nil && in.Policy.Revision == rev {
 				missing--
 			}
 		}
@@ -94,6 +104,18 @@ func enforce(ctx context.Context, b *bus.Bus) error {
 		}
 	}
 	return ctx.Err()
+}
+
+func enforced(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) > 0 {
+		ts.Fatalf("usage: enforced")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	b := ts.Value(busKey{}).(*bus.Bus)
+	_, rev, err := b.Policy(ctx)
+	ts.Check(err)
+	ts.Check(follows(ctx, b, rev))
 }
 
 func exits(ts *testscript.TestScript, neg bool, args []string) {
@@ -124,6 +146,36 @@ func contend(ts *testscript.TestScript, neg bool, args []string) {
 	body := fmt.Sprintf(`[{"op_id":%q,"op_type":"version_entity","priority":"LOW"},{"op_id":%q,"op_type":"version_entity","priority":"HIGH"}]`, loser, winner)
 	b := ts.Value(busKey{}).(*bus.Bus)
 	_, err := b.Publish(context.Background(), bus.SubmitSubject(target), []byte(body), "", nil)
+	ts.Check(err)
+}
+
+// awaitRecord waits for the record of an operation that was submitted without
+// waiting: the log has it, and its partition may not have read it yet.
+func awaitRecord(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: await-record OP")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	b := ts.Value(busKey{}).(*bus.Bus)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		_, found, err := b.Record(ctx, args[0])
+		ts.Check(err)
+		if found {
+			return
+		}
+		<-tick.C
+	}
+}
+
+func forget(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: forget SUBJECT")
+	}
+	b := ts.Value(busKey{}).(*bus.Bus)
+	_, err := b.Publish(context.Background(), args[0], nil, "", nats.Header{"KV-Operation": {"DEL"}})
 	ts.Check(err)
 }
 

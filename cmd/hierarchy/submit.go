@@ -15,7 +15,6 @@ import (
 	"github.com/hierarchy-bus/hierarchy/internal/await"
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
 	"github.com/hierarchy-bus/hierarchy/internal/daemon"
-	"github.com/hierarchy-bus/hierarchy/internal/observer"
 	"github.com/hierarchy-bus/hierarchy/internal/submitter"
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
@@ -35,6 +34,7 @@ type submitOptions struct {
 	retries   int
 	expect    int64
 	wait      bool
+	dryRun    bool
 	timeout   time.Duration
 	override  []string
 	keepGoing bool
@@ -47,7 +47,8 @@ func (a *app) submit() *cobra.Command {
 		Short: "Submit one operation, or many from a file or stdin",
 		Long: `Returns once the log has stored the submission, and prints its id. With --wait it
 follows the operation to its end, and the exit code tells which: 0 succeeded,
-4 lost arbitration, 5 executed and failed, 6 cancelled or expired.
+4 lost arbitration, 5 executed and failed, 6 cancelled or expired. With --dry-run
+nothing is submitted, and the exit code is 0 if it would win or wait, or 4.
 
 A file holds one JSON object a line; - is stdin. With --wait the exit code is 0
 only if every operation succeeded; otherwise it is that of the worst end, 5
@@ -58,6 +59,7 @@ before 6 before 4.
   hierarchy submit modify_field user-42 --set counter=1 --priority high --wait
   hierarchy submit complex_update user-42 --params '{"increment":{"counter":1}}' --on-conflict queue
   hierarchy submit borrow_attribute user-42 --source user-7 --params '{"source_field":"email","target_field":"email"}'
+  hierarchy submit modify_field user-42 --set counter=2 --dry-run
   hierarchy submit -f operations.ndjson --wait --override on_conflict=queue`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			switch {
@@ -65,6 +67,8 @@ before 6 before 4.
 				return usagef("submit takes a type and a target, or -f; see `hierarchy submit --help`")
 			case o.file != "" && len(args) != 0:
 				return usagef("with -f there is no type and no target: they stand in the file")
+			case o.dryRun && (o.file != "" || o.wait):
+				return usagef("--dry-run is for one operation, and there is nothing to wait for")
 			}
 			return nil
 		},
@@ -81,6 +85,9 @@ before 6 before 4.
 			body, err := o.body(args[0], args[1], cmd.Flags().Changed)
 			if err != nil {
 				return err
+			}
+			if o.dryRun {
+				return a.withBus(cmd.Context(), func(ctx context.Context, b *bus.Bus) error { return a.whatIf(ctx, b, body) })
 			}
 			return a.withBus(cmd.Context(), func(ctx context.Context, b *bus.Bus) error { return a.submitOne(ctx, b, body, &o) })
 		},
@@ -104,6 +111,7 @@ func (o *submitOptions) flags(cmd *cobra.Command) {
 	f.IntVar(&o.retries, "max-retries", 0, "how often a failed attempt is tried again")
 	f.Int64Var(&o.expect, "expect-version", 0, "fail unless the target has this version")
 	f.BoolVar(&o.wait, "wait", false, "wait for the end")
+	f.BoolVar(&o.dryRun, "dry-run", false, "only say what would become of it, and against whom; submits nothing")
 	f.DurationVar(&o.timeout, "timeout", 0, "how long to wait; 0: for ever")
 	f.StringArrayVar(&o.override, "override", nil, "with -f: field=value for every operation, such as on_conflict=queue")
 	f.BoolVar(&o.keepGoing, "keep-going", false, "with -f: report bad lines and go on")
@@ -207,19 +215,7 @@ func (a *app) submitOne(ctx context.Context, b *bus.Bus, body []byte, o *submitO
 	if !o.wait {
 		return a.print(acc, func(w io.Writer) { fmt.Fprintln(w, id) }, id)
 	}
-	watch.Expect(id)
-	if err := waitFor(ctx, watch, o.timeout); err != nil {
-		fmt.Fprintln(a.out, id)
-		return err
-	}
-	r, err := observer.Status(ctx, b, id)
-	if err != nil {
-		return err
-	}
-	if err := a.print(r, func(w io.Writer) { showEnd(w, &r) }, id); err != nil {
-		return err
-	}
-	return silently(exitOf(r.Status, r.Reason))
+	return a.follow(ctx, b, watch, id, o.timeout)
 }
 
 // waitFor waits for the end of everything that is expected, at most timeout.

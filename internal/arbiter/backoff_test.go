@@ -16,10 +16,10 @@ import (
 
 var draws = fewer(10_000)
 
-// factors lets operations fail and returns by how much each delay was stretched.
-// A step has the id that id gives it, and each of them lets together operations
-// fail.
-func factors(t *testing.T, together, failure int, id func(step int) string) []float64 {
+// factors lets operations fail, or fall silent, and returns by how much each delay
+// was stretched. A step has the id that id gives it, and each of them lets together
+// operations fail.
+func factors(t *testing.T, together, failure int, silent bool, id func(step int) string) []float64 {
 	t.Helper()
 	var found []float64
 	for step := 0; len(found) < draws; step++ {
@@ -39,14 +39,20 @@ func factors(t *testing.T, together, failure int, id func(step int) string) []fl
 			for at, due := m.Next(); due && !at.After(s.At); at, due = m.Next() {
 				m.Step(&arbiter.Step{ID: "wake", Number: 2, At: s.At})
 			}
+			if silent {
+				s.At = s.At.Add(30 * time.Second)
+			}
 			for i := range together {
+				if silent {
+					break
+				}
 				s.In = append(s.In, arbiter.Input{Result: &arbiter.Result{OpID: "o" + strconv.Itoa(i), Attempt: n + 1, Failure: &op.Failure{Message: "no"}}})
 			}
 			m.Step(&s)
 		}
 		base := min(100*time.Millisecond<<failure, 5*time.Second)
 		for _, e := range s.Out {
-			if e.Retry != nil && e.Retry.RetryCount == failure+1 {
+			if e.Retry != nil && e.Retry.N == failure {
 				found = append(found, float64(e.Retry.Delay)/float64(base))
 			}
 		}
@@ -107,15 +113,17 @@ func TestBackoffIsUniform(t *testing.T) {
 	for _, c := range []struct {
 		name              string
 		together, failure int
+		silent            bool
 		id                func(int) string
 	}{
-		{"one a step", 1, 0, random},
-		{"all in one step", draws, 0, random},
-		{"fifty a step", 50, 2, random},
-		{"at the limit", 50, 6, random},
-		{"ids that hardly differ", 1, 1, counted},
+		{"one a step", 1, 0, false, random},
+		{"all in one step", draws, 0, false, random},
+		{"fifty a step", 50, 2, false, random},
+		{"at the limit", 50, 6, false, random},
+		{"ids that hardly differ", 1, 1, false, counted},
+		{"nobody ever began", 50, 1, true, random},
 	} {
-		if against := uniform(factors(t, c.together, c.failure, c.id)); against != nil {
+		if against := uniform(factors(t, c.together, c.failure, c.silent, c.id)); against != nil {
 			t.Errorf("%s: %v", c.name, against)
 		}
 	}
@@ -123,7 +131,7 @@ func TestBackoffIsUniform(t *testing.T) {
 
 // TestUniformSees shows that the test above can fail.
 func TestUniformSees(t *testing.T) {
-	rng := newSeeded(1, 1)
+	rng, last := newSeeded(1, 1), 0.0
 	for _, c := range []struct {
 		name string
 		draw func(i int) float64
@@ -132,6 +140,18 @@ func TestUniformSees(t *testing.T) {
 		{"jitter of a tenth", func(int) float64 { return 0.9 + 0.2*rng.Float64() }},
 		{"jitter of a quarter", func(int) float64 { return 0.75 + 0.5*rng.Float64() }},
 		{"never longer", func(int) float64 { return 0.8 + 0.2*rng.Float64() }},
+		{"a clump", func(i int) float64 {
+			if i%20 == 0 {
+				return 1.1
+			}
+			return 0.8 + 0.4*rng.Float64()
+		}},
+		{"each one three times", func(i int) float64 {
+			if i%3 == 0 {
+				last = 0.8 + 0.4*rng.Float64()
+			}
+			return last
+		}},
 		{"ten values", func(int) float64 { return 0.82 + 0.04*float64(rng.IntN(10)) }},
 		{"bell", func(int) float64 { return 0.8 + 0.2*rng.Float64() + 0.2*rng.Float64() }},
 		{"in turn", func(i int) float64 { return 0.8 + 0.4*float64(i)/float64(draws) }},

@@ -40,6 +40,26 @@ func again(t *testing.T, s *arbiter.Step) arbiter.Step {
 	return back
 }
 
+// restoredBy is the machine as another owner loads it.
+func restoredBy(t interface {
+	Fatal(args ...any)
+}, m *arbiter.Machine,
+) (*arbiter.Machine, *arbiter.State) {
+	data, err := json.Marshal(m.Snapshot())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var state arbiter.State
+	if err := json.Unmarshal(data, &state); err != nil {
+		t.Fatal(err)
+	}
+	other, err := arbiter.Restore(&state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return other, &state
+}
+
 func restored(t *testing.T, snapshot []byte) (*arbiter.Machine, *arbiter.State) {
 	t.Helper()
 	var state arbiter.State

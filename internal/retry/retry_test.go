@@ -38,6 +38,28 @@ func TestJitterIsAFifthEachWay(t *testing.T) {
 	}
 }
 
+// TestEveryDelayIsReached: ten thousand draws fill each twentieth of the range that
+// is allowed, and the two ends of it are met.
+func TestEveryDelayIsReached(t *testing.T) {
+	for n := range 8 {
+		full := min(base<<n, most)
+		counts := make([]int, 20)
+		for i := range 10_000 {
+			d := retry.Delay(n, float64(i)/10_000, base, most)
+			share := (float64(d)/float64(full) - 0.8) / 0.4
+			if share < -1e-8 || share >= 1 {
+				t.Fatalf("failure %d: %s is outside 0.8 to 1.2 times %s", n, d, full)
+			}
+			counts[int(math.Floor(share*20+1e-6))]++
+		}
+		for i, c := range counts {
+			if c != 500 {
+				t.Errorf("failure %d: %d of 10,000 even draws fall into the twentieth %d", n, c, i)
+			}
+		}
+	}
+}
+
 func TestDelayKeepsWithinItsBounds(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.Int().Draw(t, "n")

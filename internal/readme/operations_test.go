@@ -37,6 +37,24 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
+// TestCommands compares the table of commands with what the program says of
+// itself.
+func TestCommands(t *testing.T) {
+	out, err := exec.Command(filepath.Join(programs, "hierarchy"), "--help").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, _ := strings.Cut(string(out), "\nCommands:\n")
+	list, _, _ = strings.Cut(list, "\n\n")
+	var there []string
+	for line := range strings.Lines(list) {
+		if name := strings.Fields(line)[0]; name != "completion" && name != "help" { // the library's
+			there = append(there, name)
+		}
+	}
+	same(t, "commands", column(read(t, "docs/operations.md").table(t, "## Commands"), 0), there)
+}
+
 // TestSetupFlags compares the table of flags and defaults with the program.
 func TestSetupFlags(t *testing.T) {
 	out, err := exec.Command(filepath.Join(programs, "hierarchy"), "setup", "--help").Output()

@@ -246,7 +246,8 @@ func TestSubjects(t *testing.T) {
 		bus.SubmitSubject("door-1"), bus.BulkSubject("door-1"), bus.CancelSubject("door-1"), bus.FollowSubject("door-1"),
 		bus.APISubject("submit"), bus.APISubject("cancel"), bus.APISubject("help"), bus.APISubject("status", "paint-1"),
 		bus.APISubject("explain", "paint-1"), bus.APISubject("entity", "@door-1"), bus.APISubject("history", "door-1"),
-		bus.APISubject("lineage", "door-1"), bus.APISubject("stats"), bus.APISubject("health"), "ops.ctl.executor.status",
+		bus.APISubject("lineage", "door-1"), bus.APISubject("stats"), bus.APISubject("health"),
+		bus.APISubject("executing"), bus.APISubject("trace"), "ops.ctl.executor.status",
 		bus.EventSubject(op.EventRejected, "door-1"), bus.WorkSubject(op.DefaultPool, "modify_field", 7, "door-1"), bus.ResultSubject(7),
 		bus.JournalSubject(7), bus.EntityMsg("door-1", nil).Subject, bus.RecordMsg("paint-1", nil).Subject, "$KV.OPS_CONFIG.policy",
 	}

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -15,14 +16,8 @@ import (
 	"github.com/nats-io/nats.go/micro"
 )
 
-const (
-	// outstanding is how many requests without an answer this program has at most.
-	// It stands for as many clients that each wait for theirs: beyond that the
-	// rate is what the system lets it be.
-	outstanding = 10_000
-	// drainTime bounds the wait for answers and ends after a phase.
-	drainTime = 2 * time.Minute
-)
+// drainTime bounds the wait for answers and ends after a phase.
+const drainTime = 2 * time.Minute
 
 // load submits operations on some entities, each in a request of its own, and
 // keeps account of answers and ends.
@@ -31,6 +26,7 @@ type load struct {
 	inbox    string
 	targets  []string
 	conflict string
+	clients  int // requests without an answer at most
 	prefix   string
 	n        int
 
@@ -39,8 +35,14 @@ type load struct {
 	sent     map[string]time.Time // neither answered nor ended
 	accepted map[string]time.Time // not ended; when it was sent
 	early    map[string]string    // ended before the answer came: how
-	took     []float64            // ms from submission to the news of the end
+	took     []sample
 	book     account
+}
+
+// sample is how long an operation took, from submission to the news of the end.
+type sample struct {
+	target string
+	ms     float64
 }
 
 // account is what became of submissions.
@@ -56,9 +58,10 @@ type account struct {
 	Succeeded int            `json:"succeeded"`
 }
 
-func newLoad(nc *nats.Conn, targets []string, conflict string) (*load, error) {
+func newLoad(nc *nats.Conn, targets []string, o *options) (*load, error) {
 	l := &load{
-		nc: nc, inbox: nats.NewInbox(), targets: targets, conflict: conflict, prefix: targets[0][:1], news: make(chan struct{}, 1),
+		nc: nc, inbox: nats.NewInbox(), targets: targets, conflict: o.conflict, clients: o.clients, prefix: targets[0][:1],
+		news: make(chan struct{}, 1),
 		sent: map[string]time.Time{}, accepted: map[string]time.Time{}, early: map[string]string{},
 	}
 	l.reset()
@@ -104,7 +107,7 @@ func (l *load) submit(target string, body func(id string) []byte) (bool, error) 
 	l.n++
 	id := l.prefix + "-" + strconv.Itoa(l.n)
 	l.mu.Lock()
-	if len(l.sent) >= outstanding {
+	if len(l.sent) >= l.clients {
 		l.book.Held++
 		l.mu.Unlock()
 		return false, nil
@@ -264,16 +267,16 @@ func (l *load) end(m *nats.Msg) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	since, accepted := l.accepted[id]
-	if !accepted {
-		if since, accepted = l.sent[id]; accepted {
-			l.early[id] = how
-			l.took = append(l.took, now.Sub(since).Seconds()*1000)
-		}
-		return
+	if accepted {
+		l.close(id, how)
+		l.tell()
+	} else if since, accepted = l.sent[id]; accepted {
+		l.early[id] = how
 	}
-	l.took = append(l.took, now.Sub(since).Seconds()*1000)
-	l.close(id, how)
-	l.tell()
+	if accepted {
+		target := m.Subject[strings.LastIndexByte(m.Subject, '.')+1:]
+		l.took = append(l.took, sample{target, now.Sub(since).Seconds() * 1000})
+	}
 }
 
 // close books an end. The lock is held.
@@ -312,12 +315,24 @@ func (l *load) account() account {
 	return a
 }
 
-// latencies are those since the last call.
-func (l *load) latencies() latency {
+// latencies are those since the last call, of the targets that which selects and
+// of the others.
+func (l *load) latencies(which func(target string) bool) (these, others latency) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	slices.Sort(l.took)
-	s := latency{N: len(l.took), P50: quantile(l.took, 0.5), P99: quantile(l.took, 0.99), Max: quantile(l.took, 1)}
+	var a, b []float64
+	for _, s := range l.took {
+		if which(s.target) {
+			a = append(a, s.ms)
+		} else {
+			b = append(b, s.ms)
+		}
+	}
 	l.took = nil
-	return s
+	return summary(a), summary(b)
+}
+
+func summary(ms []float64) latency {
+	slices.Sort(ms)
+	return latency{N: len(ms), P50: quantile(ms, 0.5), P99: quantile(ms, 0.99), Max: quantile(ms, 1)}
 }

@@ -4,10 +4,12 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
-	"github.com/hierarchy-bus/hierarchy/internal/executor"
 	"github.com/hierarchy-bus/hierarchy/internal/natsd"
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
+	"github.com/hierarchy-bus/hierarchy/pkg/worker"
 )
 
 // NoListener as [Options.Port] gives the server no socket.
@@ -30,23 +32,29 @@ type Options struct {
 	// Policy, as operators write it, is in force before the first role starts.
 	// Nil leaves what is stored.
 	Policy []byte
-	// Handlers serve custom types, by name, in the default pool. Register the
-	// types in the policy.
-	Handlers map[string]executor.Handler
-	// Pools are executors of other pools.
+	// Pools are executors of other pools, for handlers that are asked over NATS.
 	Pools []Pool
+	// Workers run handlers in Go. The types belong into the policy.
+	Workers []Worker
 
-	Concurrency int           // of one executor; 0: [executor.DefaultConcurrency]
+	Concurrency int           // of one executor; 0: executor.DefaultConcurrency
 	Drain       time.Duration // of executors and submitter when they end; 0: theirs
 	LeaseTTL    time.Duration // of a resolver; 0: the resolver's default
 	ProbeEvery  time.Duration // of the observer; 0: its default
 }
 
-// Pool is a pool of executors with handlers of its own.
+// Pool is a pool of executors.
 type Pool struct {
 	Name      string // a token, not that of the default pool
 	Executors int    // default 1
-	Handlers  map[string]executor.Handler
+}
+
+// Worker is a role of handlers in Go, which can be killed and restarted like any
+// other.
+type Worker struct {
+	Name string
+	// New makes the worker on a connection of its own, every time that it starts.
+	New func(nc *nats.Conn) *worker.Worker
 }
 
 func (o *Options) defaults() {
@@ -74,7 +82,7 @@ func (o *Options) defaults() {
 
 // pools are all pools, the default one first.
 func (o *Options) pools() []Pool {
-	all := []Pool{{Name: op.DefaultPool, Executors: o.Executors, Handlers: o.Handlers}}
+	all := []Pool{{Name: op.DefaultPool, Executors: o.Executors}}
 	for _, p := range o.Pools {
 		p.Executors = max(p.Executors, 1)
 		all = append(all, p)

@@ -26,6 +26,9 @@ func (c *Cluster) plan() []*part {
 			parts = append(parts, &part{name: name, begin: c.executor(name, pool)})
 		}
 	}
+	for _, w := range c.opts.Workers {
+		parts = append(parts, &part{name: w.Name, begin: handlers(w)})
+	}
 	for i := range c.opts.Resolvers {
 		name := fmt.Sprintf("resolver-%d", i+1)
 		parts = append(parts, &part{name: name, begin: c.resolver(name)})
@@ -71,9 +74,25 @@ func (c *Cluster) executor(name string, pool Pool) begin {
 		s.Describe(func() any { return stats.Read() })
 		cfg := executor.Config{
 			Bus: b, Name: name, Logger: c.opts.Logger, Metrics: c.metrics.Executor(), Stats: stats, Ready: both(ready, s),
-			Pool: pool.Name, Handlers: pool.Handlers, Concurrency: c.opts.Concurrency, DrainTimeout: c.opts.Drain,
+			Pool: pool.Name, Concurrency: c.opts.Concurrency, DrainTimeout: c.opts.Drain,
 		}
 		return func(ctx context.Context) error { return errors.Join(executor.Run(ctx, cfg), s.Stop()) }, nil
+	}
+}
+
+func handlers(w Worker) begin {
+	return func(_ context.Context, b *bus.Bus, ready func(bool)) (func(context.Context) error, error) {
+		w := w.New(b.Conn())
+		return func(ctx context.Context) error {
+			go func() {
+				select {
+				case <-w.Ready():
+					ready(true)
+				case <-ctx.Done():
+				}
+			}()
+			return w.Run(ctx)
+		}, nil
 	}
 }
 

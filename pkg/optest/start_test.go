@@ -1,0 +1,62 @@
+package optest_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/hierarchy-bus/hierarchy/pkg/optest"
+)
+
+// starts is how many systems the median is of.
+const starts = 20
+
+// BenchmarkStart prints the medians of twenty starts and ends: what a test pays
+// for a system.
+func BenchmarkStart(b *testing.B) {
+	for b.Loop() {
+		var up, down []time.Duration
+		for range starts {
+			began := time.Now()
+			l, err := optest.Open(b.Context())
+			if err != nil {
+				b.Fatal(err)
+			}
+			up = append(up, time.Since(began))
+			began = time.Now()
+			if err := l.Close(); err != nil {
+				b.Fatal(err)
+			}
+			down = append(down, time.Since(began))
+		}
+		b.ReportMetric(float64(median(up).Microseconds())/1000, "ms/start")
+		b.ReportMetric(float64(median(down).Microseconds())/1000, "ms/end")
+	}
+}
+
+// A start takes some tens of milliseconds. The bound is far above, because the
+// machine may be busy with something else, and far below what a test would notice
+// if a start began to wait for a time-out.
+func TestStartIsQuick(t *testing.T) {
+	var up []time.Duration
+	for range 5 {
+		began := time.Now()
+		l, err := optest.Open(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		up = append(up, time.Since(began))
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("median of %d starts: %s", len(up), median(up))
+	if m := median(up); m > time.Second {
+		t.Errorf("a start takes %s", m)
+	}
+}
+
+func median(d []time.Duration) time.Duration {
+	slices.Sort(d)
+	return d[len(d)/2]
+}

@@ -1,0 +1,107 @@
+package optest_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hierarchy-bus/hierarchy/pkg/client"
+	"github.com/hierarchy-bus/hierarchy/pkg/op"
+	"github.com/hierarchy-bus/hierarchy/pkg/optest"
+	"github.com/hierarchy-bus/hierarchy/pkg/worker"
+)
+
+type greet struct {
+	Name string `json:"name"`
+}
+
+func (greet) Kind() string { return "greet" }
+
+const greetSchema = `{"type":"object","required":["name"],"properties":{"name":{"type":"string"}},"additionalProperties":false}`
+
+func greeting(_ context.Context, job *worker.Job[greet]) (worker.Effect, error) {
+	e := worker.Set("greeting", "Hello, "+job.Args.Name)
+	if job.Entity == nil {
+		e = e.Create()
+	}
+	return e, nil
+}
+
+func greetOp(name string) op.Operation {
+	return op.Operation{Type: "greet", Target: "user-42", Params: client.Params(map[string]any{"name": name})}
+}
+
+// A type of a user's own: its schema is asked before, its handler afterwards.
+func TestType(t *testing.T) {
+	t.Parallel()
+	s := optest.Start(t, optest.WithType(greetSchema, greeting))
+	if r := s.Do(greetOp("Bob")); r.Status != op.Succeeded {
+		t.Fatalf("%s %s %v", r.Status, r.Reason, r.Error)
+	}
+	if got := s.Entity("@user-42.greeting"); got != `"Hello, Bob"` {
+		t.Errorf("greeting %s", got)
+	}
+	_, err := s.Submit(op.Operation{Type: "greet", Target: "user-42", Params: json.RawMessage(`{"name":7}`)})
+	if !errors.Is(err, client.ErrInvalid) || !strings.Contains(err.Error(), "name") {
+		t.Errorf("params that do not fit: %v", err)
+	}
+	must(t, s.ChangePolicy(t.Context(), `{"paused":{"types":["greet"]}}`))
+	if _, err := s.Submit(greetOp("Rob")); err == nil {
+		s.Quiesce()
+	} else if !errors.Is(err, client.ErrPaused) {
+		t.Errorf("paused: %v", err)
+	}
+	must(t, s.ChangePolicy(t.Context(), `{"paused":null}`))
+	s.Within(20 * time.Second).Verify(t)
+}
+
+// Pools have workers of their own, and one that dies loses nothing.
+func TestWorkerDies(t *testing.T) {
+	t.Parallel()
+	var tries atomic.Int32
+	running := make(chan struct{}, 10)
+	hold := func(ctx context.Context, job *worker.Job[greet]) (worker.Effect, error) {
+		running <- struct{}{}
+		if tries.Add(1) == 1 {
+			<-ctx.Done() // until it is cut off
+			return worker.Effect{}, ctx.Err()
+		}
+		return greeting(ctx, job)
+	}
+	s := optest.Start(t, optest.WithType(greetSchema, hold, optest.InPool("mail")), optest.WithAttemptTimeout(300*time.Millisecond),
+		optest.WithRetryDelay(time.Millisecond, time.Millisecond))
+	id := s.MustSubmit(greetOp("Bob"))
+	<-running
+	must(t, s.Kill("worker-mail-1"))
+	must(t, s.Restart(t.Context(), "worker-mail-1"))
+	if r := s.Await(id); r.Status != op.Succeeded || r.Attempt < 2 {
+		t.Errorf("%s %s after %d attempts", r.Status, r.Reason, r.Attempt)
+	}
+	s.Verify(t)
+}
+
+// A handler's backoff passes in no time in a bubble.
+func TestTypeInBubble(t *testing.T) {
+	tries := 0
+	flaky := func(ctx context.Context, job *worker.Job[greet]) (worker.Effect, error) {
+		if tries++; tries < 4 {
+			return worker.Effect{}, errors.New("not yet")
+		}
+		return greeting(ctx, job)
+	}
+	optest.Bubble(t, func(t *testing.T, s *optest.System) {
+		began := time.Now()
+		r := s.Do(greetOp("Bob"))
+		if r.Status != op.Succeeded || r.RetryCount != 3 {
+			t.Errorf("%s %s after %d retries", r.Status, r.Reason, r.RetryCount)
+		}
+		if d := time.Since(began); d < 30*time.Second {
+			t.Errorf("three retries took %s", d)
+		}
+		s.Verify(t)
+	}, optest.WithType(greetSchema, flaky), optest.WithRetryDelay(20*time.Second, time.Minute))
+}

@@ -198,9 +198,10 @@ def response(**what):
 
 
 def serve(handlers):
-    """Serve until SIGTERM, at the address that is the only argument."""
+    """Serve the system at the address in the first argument until a signal comes."""
     worker = Worker(sys.argv[1], handlers, ready=lambda: print("ready", flush=True))
-    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=worker.stop).start())
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: threading.Thread(target=worker.stop).start())
     worker.run()
 
 

@@ -33,6 +33,7 @@ type submitOptions struct {
 	submitter string
 	retries   int
 	expect    int64
+	yields    bool
 	wait      bool
 	dryRun    bool
 	timeout   time.Duration
@@ -110,6 +111,7 @@ func (o *submitOptions) flags(cmd *cobra.Command) {
 	f.StringVar(&o.submitter, "submitter", "", "who asks; data only")
 	f.IntVar(&o.retries, "max-retries", 0, "how often a failed attempt is tried again")
 	f.Int64Var(&o.expect, "expect-version", 0, "fail unless the target has this version")
+	f.BoolVar(&o.yields, "preemptible", false, "may have to yield to a stronger operation while it executes, after its grace")
 	f.BoolVar(&o.wait, "wait", false, "wait for the end")
 	f.BoolVar(&o.dryRun, "dry-run", false, "only say what would become of it, and against whom; submits nothing")
 	f.DurationVar(&o.timeout, "timeout", 0, "how long to wait; 0: for ever")
@@ -140,6 +142,9 @@ func (o *submitOptions) body(kind, target string, given func(string) bool) ([]by
 	}
 	if given("expect-version") {
 		m["expected_version"] = o.expect
+	}
+	if o.yields {
+		m["preemptible"] = true
 	}
 	params, err := o.paramsOf(kind)
 	if err != nil {

@@ -139,21 +139,26 @@ func (f *frame) show(w io.Writer) {
 }
 
 // priorities shows what became of the operations of each priority, the highest
-// first.
+// first, and how those fare that wait: for how long the oldest of them, and how
+// many decisions operations of that priority have lost.
 func (f *frame) priorities(w io.Writer) {
 	g := grid{
-		header: []string{"PRIORITY", "SUBMITTED", "SUCCEEDED", "REJECTED", "CANCELLED", "RETRIED", "OPEN"},
-		right:  []int{1, 2, 3, 4, 5, 6},
+		header: []string{"PRIORITY", "SUBMITTED", "SUCCEEDED", "REJECTED", "CANCELLED", "RETRIED", "OPEN", "WAITING", "OLDEST", "LOST"},
+		right:  []int{1, 2, 3, 4, 5, 6, 7, 8, 9},
 	}
-	line := func(name string, t observer.Tally) {
-		g.add(name, number(t.Submitted), number(t.Completed), number(t.Rejected), number(t.Cancelled), number(t.Retried), number(t.Open()))
+	line := func(name string, t observer.Tally, s observer.Starvation) {
+		g.add(name, number(t.Submitted), number(t.Completed), number(t.Rejected), number(t.Cancelled), number(t.Retried), number(t.Open()),
+			number(s.Waiting), age(s.Oldest), number(s.Lost))
 	}
+	var all observer.Starvation
 	for p := op.Critical; p >= op.Background; p-- {
 		if t, ok := f.Stats.ByPriority[p.String()]; ok {
-			line(priority(p), t)
+			s := f.Stats.Starvation[p.String()]
+			all.Waiting, all.Oldest, all.Lost = all.Waiting+s.Waiting, max(all.Oldest, s.Oldest), all.Lost+s.Lost
+			line(priority(p), t, s)
 		}
 	}
-	line("all", f.Stats.Tally)
+	line("all", f.Stats.Tally, all)
 	g.plain(w)
 }
 

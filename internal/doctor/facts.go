@@ -25,6 +25,7 @@ type Facts struct {
 	Leases          []string // resolvers alive
 	Partitions      []Partition
 	Policy          Policy
+	Pools           []Pool
 	Observed        *Observed // nil: no observer answered
 }
 
@@ -88,6 +89,16 @@ type Partition struct {
 type Policy struct {
 	Revision uint64
 	Error    string // why nobody can read it
+}
+
+// Pool is the executors that serve some types, as the server sees them.
+type Pool struct {
+	Name    string
+	Types   []string // registered for it; those of the default pool are built in, too
+	Known   bool     // an executor has asked for its work at some time
+	Waiting int      // requests for work that are open now
+	Unacked int      // pieces of work in somebody's hands
+	Pending uint64   // pieces of work that nobody has fetched
 }
 
 // Observed is what an observer says about the whole.

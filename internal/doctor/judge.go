@@ -61,7 +61,7 @@ const (
 func Judge(f *Facts) *Report {
 	r := &Report{Type: ReportType, At: f.At, Level: OK}
 	for _, check := range []func(*Facts, *Report){
-		server, clocks, account, layout, streams, capacity, syncing, policy, roles, versions, partitions, observed,
+		server, clocks, account, layout, streams, capacity, syncing, policy, roles, pools, versions, partitions, observed,
 	} {
 		check(f, r)
 	}
@@ -86,7 +86,10 @@ func (r *Report) add(check string, l Level, hint, format string, args ...any) {
 
 func server(f *Facts, r *Report) {
 	s := &f.Server
-	where := s.Name
+	where := "at " + s.URL
+	if s.Name != s.ID { // it has a name of its own
+		where = s.Name + " " + where
+	}
 	if s.Cluster != "" {
 		where += " of the cluster " + s.Cluster
 	}
@@ -141,7 +144,7 @@ func account(f *Facts, r *Report) {
 	}
 	a := &f.Account
 	level, hint := OK, ""
-	parts := []string{fmt.Sprintf("%s on disk", size(a.Store)), fmt.Sprintf("%d streams", a.Streams), fmt.Sprintf("%d consumers", a.Consumers)}
+	parts := []string{size(a.Store) + " on disk", counted("stream", a.Streams), counted("consumer", a.Consumers)}
 	for i, l := range []struct {
 		used  float64
 		limit int64
@@ -231,7 +234,7 @@ func capacity(f *Facts, r *Report) {
 	}
 	for i := range f.Monitors {
 		if m := &f.Monitors[i]; m.Error == "" && share(m.Store, m.MaxStore) >= fullWarning {
-			r.add("limits", Warning, "make room, or raise max_file_store", "%s has used %s of %s on disk", m.Server, size(m.Store), size(uint64(m.MaxStore)))
+			r.add("limits", Warning, "make room, or raise max_file_store", "%s has used %s of %s on disk", m.name(), size(m.Store), size(uint64(m.MaxStore)))
 		}
 	}
 	if len(r.Findings) == n {
@@ -257,12 +260,20 @@ func syncing(f *Facts, r *Report) {
 		case m.Error != "":
 			r.add("sync", Unknown, "", "%s does not answer: %s", m.URL, m.Error)
 		case m.SyncAlways:
-			r.add("sync", OK, "", "%s syncs every write before it acknowledges it", m.Server)
+			r.add("sync", OK, "", "%s syncs every write before it acknowledges it", m.name())
 		default:
 			r.add("sync", Warning, "sync_interval: always in the configuration of nats-server, if that is too much to lose",
-				"%s syncs every %s: a power cut can lose what was acknowledged since", m.Server, m.SyncInterval)
+				"%s syncs every %s: a power cut can lose what was acknowledged since", m.name(), m.SyncInterval)
 		}
 	}
+}
+
+// name is how a person knows the server.
+func (m *Monitor) name() string {
+	if m.Server == m.ID {
+		return m.URL
+	}
+	return m.Server
 }
 
 func policy(f *Facts, r *Report) {

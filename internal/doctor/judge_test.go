@@ -19,6 +19,7 @@ func good() *Facts {
 		Server:  Server{Name: "n1", ID: "N1", Version: "2.15.2", MaxPayload: 1 << 20, Loopback: true},
 		Account: Account{MaxStore: -1, MaxStreams: -1, MaxConsumer: -1},
 		Changes: []bus.Change{{Object: bus.StreamJournal, Action: bus.ActionUnchanged}},
+		Pools:   []Pool{{Name: "default", Known: true, Waiting: 2}, {Name: "gpu", Types: []string{"resize"}, Known: true, Unacked: 1}},
 		Policy:  Policy{Revision: 3}, Observed: &Observed{Status: "healthy"},
 	}
 	for _, name := range []string{bus.StreamIntake, bus.StreamJournal} {
@@ -104,6 +105,9 @@ func TestJudge(t *testing.T) {
 		}, "limits", Warning, "99 % full", ""},
 		"a full disk":       {func(f *Facts) { f.Monitors[0].Store, f.Monitors[0].MaxStore = 99, 100 }, "limits", Warning, "n1 has used", ""},
 		"an invalid policy": {func(f *Facts) { f.Policy.Error = "types.x" }, "policy", Bad, "revision 3 is not valid: types.x", ""},
+		"a pool that nobody serves": {func(f *Facts) {
+			f.Pools[1].Unacked, f.Pools[1].Pending = 0, 3
+		}, "pools", Warning, "the pool gpu: winners of resize (3 now) wait", ""},
 		"untold outputs": {func(f *Facts) {
 			f.Partitions[0].Mark, f.Partitions[0].Stored = 3, noon.Add(-time.Minute)
 			f.Partitions[0].At = f.Partitions[0].Stored

@@ -1,10 +1,12 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -17,6 +19,7 @@ import (
 	"github.com/hierarchy-bus/hierarchy/internal/observer"
 	"github.com/hierarchy-bus/hierarchy/internal/registry"
 	"github.com/hierarchy-bus/hierarchy/internal/service"
+	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
 
 // Options say how to look. The zero value is usable.
@@ -215,6 +218,34 @@ func (f *Facts) policy(ctx context.Context, b *bus.Bus) error {
 	}
 	if err != nil {
 		f.Policy.Error = err.Error()
+		p = arbiter.DefaultPolicy()
+	}
+	return f.pools(ctx, b, &p)
+}
+
+// pools asks the server who fetches the work of the registered types.
+func (f *Facts) pools(ctx context.Context, b *bus.Bus, p *arbiter.Policy) error {
+	of := map[string][]string{op.DefaultPool: nil}
+	for _, name := range slices.Sorted(maps.Keys(p.Types)) {
+		pool := cmp.Or(p.Types[name].Pool, op.DefaultPool)
+		of[pool] = append(of[pool], name)
+	}
+	s, err := b.JetStream().Stream(ctx, bus.StreamWork)
+	if err != nil {
+		return fmt.Errorf("doctor: work: %w", err)
+	}
+	found := map[string]Pool{}
+	consumers := s.ListConsumers(ctx)
+	for c := range consumers.Info() {
+		found[c.Name] = Pool{Known: true, Waiting: c.NumWaiting, Unacked: c.NumAckPending, Pending: c.NumPending}
+	}
+	if err := consumers.Err(); err != nil {
+		return fmt.Errorf("doctor: work: %w", err)
+	}
+	for _, name := range slices.Sorted(maps.Keys(of)) {
+		pool := found[bus.WorkConsumer(name)]
+		pool.Name, pool.Types = name, of[name]
+		f.Pools = append(f.Pools, pool)
 	}
 	return nil
 }

@@ -54,6 +54,10 @@ func TestLook(t *testing.T) {
 	if _, err := b.PutPolicy(ctx, []byte(`{"staging_window":"soon"}`)); err != nil {
 		t.Fatal(err)
 	}
+	work, err := b.Work(ctx, "default", 4)
+	if err != nil || work == nil {
+		t.Fatal(err)
+	}
 	f, err := Look(ctx, b, Options{Version: "1.2.3", NoMonitor: true})
 	if err != nil {
 		t.Fatal(err)
@@ -73,6 +77,9 @@ func TestLook(t *testing.T) {
 	j := f.stream(bus.StreamJournal)
 	if j == nil || !j.File || j.Async || j.Replicas != 1 || j.MaxMsgs > 0 || len(f.Streams) != len(f.Changes)-consumers(f.Changes) {
 		t.Errorf("streams %+v", f.Streams)
+	}
+	if len(f.Pools) != 1 || f.Pools[0].Name != "default" || !f.Pools[0].Known {
+		t.Errorf("pools %+v", f.Pools)
 	}
 	if f.Policy.Revision != 1 || !strings.Contains(f.Policy.Error, "soon") || f.AccountError != "" || f.Account.Streams < 10 {
 		t.Errorf("policy %+v, account %+v %s", f.Policy, f.Account, f.AccountError)

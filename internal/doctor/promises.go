@@ -82,12 +82,6 @@ func (f *Facts) kept() (Level, string) {
 		}
 	}
 	level, text := OK, []string{"a killed process loses nothing"}
-	if copies < 3 {
-		level = Warning
-		text = append(text, "with one copy a lost disk loses everything")
-	} else {
-		text = append(text, fmt.Sprintf("%d of %d servers can be lost for good", (copies-1)/2, copies))
-	}
 	always, asked := 0, 0
 	intervals := map[string]bool{}
 	for i := range f.Monitors {
@@ -100,16 +94,21 @@ func (f *Facts) kept() (Level, string) {
 			}
 		}
 	}
-	servers := max(copies, 1)
 	switch {
 	case asked > always:
 		level = Warning
 		text = append(text, "a power cut can lose the last "+strings.Join(slices.Sorted(maps.Keys(intervals)), ", "))
-	case always >= servers:
+	case always >= max(copies, 1):
 		text = append(text, "nor does a power cut")
 	default:
-		level = worse(level, Unknown)
+		level = Unknown
 		text = append(text, "whether a power cut does is unknown, see sync")
+	}
+	if copies < 3 {
+		level = Warning
+		text = append(text, "and with one copy a lost disk loses everything")
+	} else {
+		text = append(text, fmt.Sprintf("and %d of %d servers can be lost for good", (copies-1)/2, copies))
 	}
 	return level, strings.Join(text, ", ")
 }

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -48,6 +49,35 @@ func roles(f *Facts, r *Report) {
 	if len(fine) > 0 {
 		r.add("roles", OK, "", "ready: %s", strings.Join(fine, ", "))
 	}
+}
+
+// pools asks whether somebody serves the work of every registered type.
+func pools(f *Facts, r *Report) {
+	n := len(r.Findings)
+	for i := range f.Pools {
+		p := &f.Pools[i]
+		if p.Waiting > 0 || p.Unacked > 0 {
+			continue
+		}
+		what := "winners of the built-in types"
+		if len(p.Types) > 0 {
+			what = "winners of " + strings.Join(p.Types, ", ")
+		}
+		if p.Pending > 0 {
+			what += fmt.Sprintf(" (%d now)", p.Pending)
+		}
+		r.add("pools", Warning, "start an executor with --pool "+p.Name, "nobody asks for the work of the pool %s: %s wait for an attempt", p.Name, what)
+	}
+	if len(r.Findings) == n {
+		r.add("pools", OK, "", "somebody asks for the work of every pool: %s", strings.Join(poolNames(f), ", "))
+	}
+}
+
+func poolNames(f *Facts) (names []string) {
+	for i := range f.Pools {
+		names = append(names, f.Pools[i].Name)
+	}
+	return names
 }
 
 // versions asks whether everything is of one release.

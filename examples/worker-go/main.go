@@ -7,14 +7,14 @@
 //
 // Output:
 //
-//	  welcome-1, attempt 1: the mail server is busy
-//	  welcome-1, attempt 2: done
+//	> welcome-1, attempt 1: the mail server is busy
+//	> welcome-1, attempt 2: done
 //	user-42 is welcome: version 2, 1 mail was sent
-//	  welcome-2, attempt 1: user-43 has no address
+//	> welcome-2, attempt 1: user-43 has no address
 //	welcome-2 is REJECTED terminal_error: no_address
-//	  welcome-3, attempt 1: params of welcome have no field "lang"
+//	> welcome-3, attempt 1: params of welcome have no field "lang"
 //	welcome-3 is REJECTED invalid: bad_params
-//	  film-1, attempt 1: done
+//	> film-1, attempt 1: done
 //	film-7 has 25 frames, and one attempt took longer than an attempt may be silent
 package main
 

@@ -105,3 +105,36 @@ func TestTypeInBubble(t *testing.T) {
 		s.Verify(t)
 	}, optest.WithType(greetSchema, flaky), optest.WithRetryDelay(20*time.Second, time.Minute))
 }
+
+// After grace, a stronger operation takes the place of a preemptible one, whose
+// handler hears of it; afterwards that one runs again.
+func TestPreemption(t *testing.T) {
+	optest.Bubble(t, func(t *testing.T, s *optest.System) {
+		began := time.Now()
+		weak := greetOp("weak")
+		weak.Priority, weak.Preemptible = op.Low, true
+		first := s.MustSubmit(weak)
+		s.WaitEvent(func(e op.Event) bool { return e.Name == op.EventStarted && e.OpID == first })
+		strong := greetOp("strong")
+		strong.Priority = op.High
+		second := s.MustSubmit(strong)
+		if r := s.Await(second); r.Status != op.Succeeded {
+			t.Errorf("the stronger one is %s %s", r.Status, r.Reason)
+		}
+		if d := time.Since(began); d < 10*time.Minute || d > 20*time.Minute {
+			t.Errorf("it won after %s, with a grace of ten minutes", d)
+		}
+		if r := s.Await(first); r.Status != op.Succeeded || r.Preemptions != 1 || r.RetryCount != 0 {
+			t.Errorf("the weaker one is %s %s, preempted %d times, retried %d times", r.Status, r.Reason, r.Preemptions, r.RetryCount)
+		}
+		s.Verify(t)
+	},
+		optest.WithType(greetSchema, func(ctx context.Context, job *worker.Job[greet]) (worker.Effect, error) {
+			if job.Attempt == 1 && job.Args.Name == "weak" {
+				<-ctx.Done()
+				return worker.Effect{}, context.Cause(ctx)
+			}
+			return greeting(ctx, job)
+		}),
+		optest.WithPreemption(), optest.WithGracePeriod(10*time.Minute), optest.WithAttemptTimeout(time.Hour))
+}

@@ -50,8 +50,11 @@ func TestType(t *testing.T) {
 		t.Errorf("params that do not fit: %v", err)
 	}
 	must(t, s.ChangePolicy(t.Context(), `{"paused":{"types":["greet"]}}`))
-	if _, err := s.Submit(greetOp("Rob")); err == nil {
-		s.Quiesce()
+	// The edge hears of it a moment after the partitions.
+	if id, err := s.Submit(greetOp("Rob")); err == nil {
+		if r := s.Await(id); r.Reason != op.Paused {
+			t.Errorf("paused: %s %s", r.Status, r.Reason)
+		}
 	} else if !errors.Is(err, client.ErrPaused) {
 		t.Errorf("paused: %v", err)
 	}

@@ -52,6 +52,7 @@ type Config struct {
 // Service is a registered role. Its methods may be called from any goroutine.
 type Service struct {
 	cfg     Config
+	nc      *nats.Conn
 	started time.Time
 	micro   micro.Service
 	ready   atomic.Bool
@@ -69,7 +70,7 @@ func Start(nc *nats.Conn, cfg Config) (*Service, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Service{cfg: cfg, started: time.Now().UTC()}
+	s := &Service{cfg: cfg, nc: nc, started: time.Now().UTC()}
 	meta := map[string]string{"name": cfg.Name, "go": runtime.Version()}
 	if host, err := os.Hostname(); err == nil {
 		meta["host"] = host
@@ -105,9 +106,11 @@ func (s *Service) Describe(f func() any) { s.data.Store(&f) }
 func (s *Service) SetReady(ready bool) { s.ready.Store(ready) }
 
 // Endpoint adds one that all instances of the role share. Requests arrive one by
-// one: a handler that waits must do so on a goroutine of its own.
+// one: a handler that waits must do so on a goroutine of its own, and may answer
+// from there.
 func (s *Service) Endpoint(name, subject, description string, h func(micro.Request)) error {
-	err := s.micro.AddEndpoint(name, micro.HandlerFunc(h), micro.WithEndpointSubject(subject),
+	own := func(r micro.Request) { h(request{r, s.nc}) }
+	err := s.micro.AddEndpoint(name, micro.HandlerFunc(own), micro.WithEndpointSubject(subject),
 		micro.WithEndpointMetadata(map[string]string{"description": description}))
 	if err != nil {
 		return fmt.Errorf("service: endpoint %s: %w", name, err)

@@ -115,6 +115,43 @@ func TestEndpoint(t *testing.T) {
 	}
 }
 
+// A handler may answer after it has returned, from another goroutine, with whatever
+// a request can be answered with.
+func TestAnswersLater(t *testing.T) {
+	nc := connect(t)
+	err := start(t, nc, "one", "").Endpoint("later", "ops.api.later", "answers later", func(r micro.Request) {
+		go func() {
+			var err error
+			switch string(r.Data()) {
+			case "bytes":
+				err = r.Respond([]byte("ok"), micro.WithHeaders(micro.Headers{"A": {"b"}}))
+			case "json":
+				err = r.RespondJSON(map[string]int{"n": 1})
+			case "error":
+				err = r.Error("1003", "no", []byte("body"))
+			}
+			if err != nil {
+				t.Error(err)
+			}
+			if r.Error("", "", nil) == nil {
+				t.Error("an error without a code is answered")
+			}
+		}()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for ask, want := range map[string]string{"bytes": "ok b ", "json": `{"n":1}  `, "error": "body  1003"} {
+		m, err := nc.Request("ops.api.later", []byte(ask), patience)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := string(m.Data) + " " + m.Header.Get("A") + " " + m.Header.Get(micro.ErrorCodeHeader); got != want {
+			t.Errorf("%s: %q", ask, got)
+		}
+	}
+}
+
 func TestListed(t *testing.T) {
 	nc := connect(t)
 	start(t, nc, "one", "6b67865-dirty")

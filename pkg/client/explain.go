@@ -18,6 +18,9 @@ type Explanation struct {
 	DecisionSeq uint64       `json:"decision_seq"` // journal sequence
 	Owner       string       `json:"owner"`        // the resolver that decided
 	Contenders  []Contender  `json:"contenders"`   // best first
+	// WouldHaveWon is the smallest change with which a loser would have won; nil
+	// for a winner, and where no decision names the operation.
+	WouldHaveWon *op.Remedy `json:"would_have_won"`
 	// Raw is all that the system answered.
 	Raw json.RawMessage `json:"-"`
 }

@@ -2,8 +2,12 @@ package client_test
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
 	"github.com/hierarchy-bus/hierarchy/internal/cluster"
@@ -93,4 +97,43 @@ func do(t testing.TB, c *client.Client, o op.Operation) client.Outcome {
 		t.Fatal(err)
 	}
 	return out
+}
+
+// record reads the record of an operation that was accepted, which may take a
+// moment to appear.
+func record(ctx context.Context, c *client.Client, id string) (op.Record, error) {
+	for {
+		r, err := c.Status(ctx, id)
+		if !errors.Is(err, client.ErrNotFound) || ctx.Err() != nil {
+			return r, err
+		}
+	}
+}
+
+// kill takes the roles of a kind away and returns when nobody answers any more.
+func kill(t testing.TB, sys *cluster.Cluster, c *client.Client, kind, subject string) {
+	t.Helper()
+	for _, name := range sys.Names() {
+		if strings.HasPrefix(name, kind) {
+			if err := sys.Kill(name); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for {
+		if _, err := c.Conn().Request(subject, nil, time.Second); errors.Is(err, nats.ErrNoResponders) {
+			return
+		}
+	}
+}
+
+func restart(t testing.TB, sys *cluster.Cluster, kind string) {
+	t.Helper()
+	for _, name := range sys.Names() {
+		if strings.HasPrefix(name, kind) {
+			if err := sys.Restart(patient(t), name); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 }

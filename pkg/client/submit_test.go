@@ -3,9 +3,12 @@ package client_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/hierarchy-bus/hierarchy/internal/cluster"
 	"github.com/hierarchy-bus/hierarchy/pkg/client"
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
@@ -48,7 +51,8 @@ func TestLosing(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	x := must[*client.Explanation](t)(all[0].Explain(ctx))
-	if x.Decision == nil || x.Decision.Winner != "high" || len(x.Contenders) != 2 || !x.Contenders[1].This || x.String() == "" {
+	if x.Decision == nil || x.Decision.Winner != "high" || len(x.Contenders) != 2 || !x.Contenders[1].This || x.String() == "" ||
+		x.WouldHaveWon == nil || x.WouldHaveWon.Priority != op.High || x.Owner == "" {
 		t.Errorf("%+v", x)
 	}
 }
@@ -116,13 +120,128 @@ func TestAnIDOfAnotherTarget(t *testing.T) {
 	}
 }
 
-func TestNobodyThere(t *testing.T) {
+// Many operations, in few messages, each accepted or refused by itself.
+func TestSubmitAll(t *testing.T) {
 	_, c := system(t)
-	lonely := client.New(c.Conn())
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	ctx := patient(t)
+	var ops []op.Operation
+	for i := range 1200 {
+		o := create(fmt.Sprintf("o%d", i), fmt.Sprintf("user-%d", i))
+		if i%2 == 1 { // on the entity of the one before it
+			o = set(o.ID, ops[i-1].Target, "n", i)
+			o.OnConflict = op.OnConflictQueue
+		}
+		ops = append(ops, o)
+	}
+	ops[7].Type = "fly"
+	ops[9].Params = []byte("{")
+	all, err := c.SubmitAll(ctx, ops)
+	if len(all) != len(ops) || !errors.Is(err, client.ErrInvalid) || !strings.Contains(err.Error(), "operation 7 of 1200") {
+		t.Fatalf("%d, %v", len(all), err)
+	}
+	for i, s := range all {
+		if i == 7 || i == 9 {
+			if !errors.Is(s.Err, client.ErrInvalid) || s.Handle != nil {
+				t.Errorf("%d: %+v", i, s)
+			}
+			continue
+		}
+		if s.Err != nil || s.Handle == nil || s.Handle.ID != ops[i].ID || s.Handle.Seq == 0 {
+			t.Fatalf("%d: %+v", i, s)
+		}
+	}
+	for _, i := range []int{0, 1, 600, 601, 1198, 1199} {
+		if out := must[client.Outcome](t)(all[i].Handle.Await(ctx)); out.Status != op.Succeeded {
+			t.Errorf("%d: %+v", i, out)
+		}
+	}
+}
+
+// Nobody answers: of a question nothing is known, and of a submission that nobody
+// can have got it.
+func TestNobodyAnswers(t *testing.T) {
+	sys, c := system(t)
+	kill(t, sys, c, "submitter", "ops.api.help")
+	kill(t, sys, c, "observer", "ops.api.stats")
+	short := func() context.Context {
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		t.Cleanup(cancel)
+		return ctx
+	}
+	for name, err := range map[string]error{
+		"submit": call(c.Submit(short(), create("a", "user-1"))), "get": call(c.Get(short(), "@user-1")),
+		"cancel": c.Cancel(short(), "a"), "status": call(c.Status(short(), "a")),
+	} {
+		if !errors.Is(err, client.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// A role that comes back in time is waited for.
+	began := make(chan error, 1)
+	go func() { began <- call(c.Submit(patient(t), create("b", "user-1"))) }()
+	restart(t, sys, "submitter")
+	restart(t, sys, "observer")
+	if err := <-began; err != nil {
+		t.Error(err)
+	}
+	if out, err := c.Await(patient(t), "b"); err != nil || out.Status != op.Succeeded {
+		t.Errorf("%+v, %v", out, err)
+	}
+}
+
+// A submission that was sent and not answered may be in the log.
+func TestUnknownOutcome(t *testing.T) {
+	sys, c := system(t)
+	kill(t, sys, c, "submitter", "ops.api.help")
+	mute, err := c.Conn().SubscribeSync("ops.api.submit") // hears and says nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	_, err := lonely.Get(ctx, "@nobody")
-	if !errors.Is(err, client.ErrNotFound) {
+	h, err := c.Submit(ctx, create("", "user-1"))
+	if !errors.Is(err, client.ErrUnknown) || !errors.Is(err, context.DeadlineExceeded) || h == nil || h.ID == "" {
+		t.Fatalf("%+v, %v", h, err)
+	}
+	m, err := mute.NextMsg(longEnough)
+	if err != nil || !strings.Contains(string(m.Data), h.ID) {
+		t.Fatalf("%v, %v", m, err)
+	}
+	if err := mute.Unsubscribe(); err != nil {
+		t.Fatal(err)
+	}
+	restart(t, sys, "submitter")
+	if out := do(t, c, create(h.ID, "user-1")); out.OpID != h.ID || out.Revision != 1 {
+		t.Errorf("%+v", out)
+	}
+}
+
+func TestClosed(t *testing.T) {
+	_, c := system(t)
+	c.Conn().Close()
+	for name, err := range map[string]error{
+		"submit": call(c.Submit(patient(t), create("a", "user-1"))), "get": call(c.Get(patient(t), "@user-1")), "await": call(c.Await(patient(t), "a")),
+		"on": call(c.On(patient(t), client.WatchOptions{}, func(context.Context, op.Event) error { return nil })),
+	} {
+		if !errors.Is(err, client.ErrClosed) || errors.Is(err, client.ErrUnknown) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestConnect(t *testing.T) {
+	sys, _ := system(t, func(o *cluster.Options) { o.Port = 0 })
+	c := must[*client.Client](t)(client.Connect(patient(t), sys.ClientURL(), client.WithSubmitter("tests"), client.WithTimeout(longEnough)))
+	defer c.Close()
+	out := do(t, c, create("", "user-1"))
+	if out.Record.Submitter != "tests" {
+		t.Errorf("%+v", out.Record)
+	}
+	c.Close()
+	if _, err := c.Status(patient(t), out.OpID); !errors.Is(err, client.ErrClosed) {
+		t.Errorf("%v", err)
+	}
+	if _, err := client.Connect(patient(t), "nats://127.0.0.1:1"); !errors.Is(err, client.ErrUnavailable) {
 		t.Errorf("%v", err)
 	}
 }

@@ -65,48 +65,84 @@ func (m *Machine) foresee(e *entry, at time.Time, f *op.Forecast) {
 		}
 		return
 	}
-	staged, executing := m.rivalsOf(e, at)
-	if why := m.tooLate(e, at, executing != nil); why != "" {
+	area, executing, closes := m.joined(e, at)
+	if why := tooLate(e, at, closes, executing != nil); why != "" {
 		f.Outlook, f.Reason, f.Message = op.WouldRefuse, op.Expired, why
 		return
 	}
-	i, _ := slices.BinarySearchFunc(staged, e, rank)
-	if m.crowded(e, slices.Insert(slices.Clone(staged), i, e)) {
+	if area = m.kept(area); !slices.Contains(area, e) {
 		f.Outlook, f.Reason, f.RetryAfterMS = op.WouldRefuse, op.StagingFull, m.policy.RetryAfter().Milliseconds()
 		return
 	}
-	staged = slices.DeleteFunc(staged, m.held)
-	i, _ = slices.BinarySearchFunc(staged, e, rank)
-	if i > 0 {
-		m.foreseeLoss(e, staged[0], f)
+	f.Outlook, f.Verdict, f.Rule = op.WouldWin, op.VerdictWon, op.RuleOnly
+	when, preempts := closes, false
+	if executing != nil {
+		f.Outlook = op.WouldWait
+		preempts = m.yields(executing) && e.effective > executing.effective
+		if ends := m.graceOf(executing); preempts && when.Before(ends) {
+			when = ends
+		}
+	}
+	area = m.ranked(slices.DeleteFunc(area, m.held), when)
+	if area[0] != e {
+		m.foreseeLoss(e, area[0], f)
 		return
 	}
-	f.Outlook, f.Verdict, f.Rule = op.WouldWin, op.VerdictWon, op.RuleOnly
-	if len(staged) > 0 {
-		f.Against, f.AgainstEffective, f.Rule = staged[0].op.ID, staged[0].total(), op.RulePriority
+	if len(area) > 1 {
+		f.Against, f.AgainstEffective, f.Rule = area[1].op.ID, area[1].total(), op.RulePriority
 	}
 	if executing != nil {
-		f.Outlook, f.Against, f.AgainstEffective = op.WouldWait, executing.op.ID, executing.effective
-		if m.yields(executing) && e.effective > executing.effective && int(e.effective-executing.effective) > m.boostOf(executing, at) {
+		f.Against, f.AgainstEffective = executing.op.ID, executing.effective
+		if preempts && e.total() > executing.effective+op.Priority(m.boostOf(executing, when)) {
 			f.Outlook, f.Rule = op.WouldPreempt, op.RulePriority
 		}
 	}
 }
 
+// joined returns the staging area that e would join at an instant, best first and
+// with it, without what e would supersede; what executes on the target; and when
+// the window of the area would close.
+func (m *Machine) joined(e *entry, at time.Time) (area []*entry, executing *entry, closes time.Time) {
+	area, closes = []*entry{e}, at.Add(m.windowOf(e))
+	t := m.targets[e.op.Target]
+	if t == nil {
+		return area, nil, closes
+	}
+	key, supersedes := m.rivalry(e)
+	for _, s := range t.staged {
+		if k, ok := m.rivalry(s); !supersedes || !ok || k != key {
+			c := *s
+			area = append(area, &c)
+		}
+	}
+	if len(area) > 1 {
+		if w := t.opened.Add(m.windowOf(e)); w.Before(t.closes) {
+			closes = w
+		} else {
+			closes = t.closes
+		}
+		if closes.Before(at) {
+			closes = at
+		}
+	}
+	return m.ranked(area, at), t.executing, closes
+}
+
+// ranked puts copies into the order that they have at an instant.
+func (m *Machine) ranked(area []*entry, at time.Time) []*entry {
+	for _, e := range area {
+		e.boost = m.boostOf(e, at)
+	}
+	slices.SortFunc(area, rank)
+	return area
+}
+
 // tooLate says why the deadline of e comes before it could be decided about.
-func (m *Machine) tooLate(e *entry, at time.Time, busy bool) string {
+func tooLate(e *entry, at, closes time.Time, busy bool) string {
 	if e.op.Deadline == nil {
 		return ""
 	}
-	ends := e.op.Deadline.Resolve(at)
-	closes := at.Add(m.windowOf(e))
-	if t := m.targets[e.op.Target]; t != nil && len(t.staged) > 0 {
-		closes = t.closes
-		if w := t.opened.Add(m.windowOf(e)); w.Before(closes) {
-			closes = w
-		}
-	}
-	switch {
+	switch ends := e.op.Deadline.Resolve(at); {
 	case !ends.After(at):
 		return "its deadline has passed"
 	case !busy && !ends.After(closes):
@@ -115,39 +151,15 @@ func (m *Machine) tooLate(e *entry, at time.Time, busy bool) string {
 	return ""
 }
 
-// rivalsOf returns who will be staged together with e, best first: what is staged
-// on its target, without what e would supersede.
-func (m *Machine) rivalsOf(e *entry, at time.Time) (staged []*entry, executing *entry) {
-	t := m.targets[e.op.Target]
-	if t == nil {
-		return nil, nil
-	}
-	key, supersedes := m.rivalry(e)
-	for _, s := range t.staged {
-		if k, ok := m.rivalry(s); supersedes && ok && k == key {
-			continue
-		}
-		c := *s
-		c.boost = m.boostOf(s, at)
-		staged = append(staged, &c)
-	}
-	slices.SortFunc(staged, rank)
-	return staged, t.executing
-}
-
-// crowded reports whether e would be shed from a staging area that has it already
-// in its place.
-func (m *Machine) crowded(e *entry, staged []*entry) bool {
-	t := &target{id: e.op.Target, staged: staged}
-	for i := len(staged) - 1; i > 0 && m.full(t); i-- {
-		if staged[i] == e {
-			return true
-		}
-		if !staged[i].followUp() {
+// kept returns what would be left of a staging area that is too full.
+func (m *Machine) kept(area []*entry) []*entry {
+	t := &target{id: area[0].op.Target, staged: area}
+	for i := len(area) - 1; i > 0 && m.full(t); i-- {
+		if !t.staged[i].followUp() {
 			t.staged = slices.Delete(t.staged, i, i+1)
 		}
 	}
-	return false
+	return t.staged
 }
 
 func (m *Machine) foreseeLoss(e, winner *entry, f *op.Forecast) {

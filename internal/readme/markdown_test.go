@@ -56,6 +56,22 @@ func (p *page) table(t *testing.T, heading string) [][]string {
 	if !ok {
 		t.Fatalf("%s has no heading %q", p.name, heading)
 	}
+	return p.rows(t, heading, rest)
+}
+
+// tableAt returns the rows of the table whose header is this line.
+func (p *page) tableAt(t *testing.T, header string) [][]string {
+	t.Helper()
+	_, rest, ok := strings.Cut(p.text, "\n"+header+"\n")
+	if !ok {
+		t.Fatalf("%s has no table %q", p.name, header)
+	}
+	return p.rows(t, header, header+"\n"+rest)
+}
+
+// rows returns those of the first table of a text.
+func (p *page) rows(t *testing.T, where, rest string) [][]string {
+	t.Helper()
 	var rows [][]string
 	for line := range strings.Lines(rest) {
 		line = strings.TrimSpace(line)
@@ -72,7 +88,7 @@ func (p *page) table(t *testing.T, heading string) [][]string {
 		rows = append(rows, cells)
 	}
 	if len(rows) < 3 {
-		t.Fatalf("%s: there is no table below %q", p.name, heading)
+		t.Fatalf("%s: there is no table below %q", p.name, where)
 	}
 	return rows[2:]
 }

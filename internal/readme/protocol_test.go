@@ -8,12 +8,15 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/hierarchy-bus/hierarchy/internal/arbiter"
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
 	"github.com/hierarchy-bus/hierarchy/internal/entity"
+	"github.com/hierarchy-bus/hierarchy/internal/executor"
+	"github.com/hierarchy-bus/hierarchy/internal/registry"
 	"github.com/hierarchy-bus/hierarchy/internal/resolver"
 	"github.com/hierarchy-bus/hierarchy/internal/submitter"
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
@@ -35,6 +38,19 @@ var bodies = map[string]func() any{
 	"result":     func() any { return new(op.Result) },
 	"result_ack": func() any { return new(op.ResultAck) },
 	"step":       func() any { return new(arbiter.Step) },
+
+	"api_cancel":        func() any { return new(submitter.Cancellation) },
+	"control":           func() any { return new(bus.Control) },
+	"dead":              func() any { return new(op.Dead) },
+	"retried":           func() any { return new(submitter.Retried) },
+	"forecast":          func() any { return new(op.Forecast) },
+	"load":              func() any { return new(bus.Load) },
+	"bulk_response":     func() any { return new(submitter.BulkAnswer) },
+	"policy_refused":    func() any { return new(bus.PolicyRefusal) },
+	"beat":              func() any { return new(op.Beat) },
+	"handler_request":   func() any { return new(handlerRequest) },
+	"handler_response":  func() any { return new(handlerResponse) },
+	"handler_heartbeat": func() any { return new(handlerHeartbeat) },
 }
 
 // puback is what the server answers; the client library's type has members that
@@ -46,13 +62,49 @@ type puback struct {
 
 // cancel is the body of a cancellation, as the resolver reads it.
 type cancel struct {
-	OpID string `json:"op_id"`
+	OpID    string `json:"op_id,omitempty"`
+	All     bool   `json:"all,omitempty"`
+	Cascade *bool  `json:"cascade,omitempty"`
 }
+
+// handlerRequest, handlerResponse and handlerHeartbeat are what goes between an
+// executor and a handler. TestProtocolHandler has a real executor send and read
+// them.
+type (
+	handlerRequest struct {
+		Type      string          `json:"type"`
+		Operation op.Operation    `json:"operation"`
+		Entity    json.RawMessage `json:"entity"`
+		Attempt   int             `json:"attempt"`
+		Deadline  time.Time       `json:"deadline"`
+		LeaseMS   int64           `json:"lease_ms"`
+		Key       string          `json:"idempotency_key"`
+		Heartbeat string          `json:"heartbeat_subject"`
+	}
+	handlerResponse struct {
+		Type   string           `json:"type"`
+		Effect *executor.Effect `json:"effect,omitempty"`
+		Error  *handlerMistake  `json:"error,omitempty"`
+	}
+	handlerMistake struct {
+		Code     string `json:"code"`
+		Message  string `json:"message"`
+		Terminal bool   `json:"terminal"`
+	}
+	handlerHeartbeat struct {
+		Type     string `json:"type"`
+		Accepted bool   `json:"accepted"`
+		LeaseMS  int64  `json:"lease_ms"`
+	}
+)
 
 // names are the values of "type" and "schema" of the bodies that have one.
 var names = map[string]string{
 	"accepted": op.AcceptedType, "waited": op.AcceptedType, "error": op.ErrorType, "record": op.RecordType, "event": op.EventType,
-	"work": op.WorkType, "result": op.ResultType, "result_ack": op.AckType, "step": arbiter.StepSchema,
+	"work": op.WorkType, "result": op.ResultType, "result_ack": op.AckType, "step": arbiter.StepSchema, "beat": op.BeatType,
+	"dead": op.DeadType, "retried": op.AcceptedType, "forecast": op.ForecastType, "load": bus.LoadType, "bulk_response": submitter.BulkType,
+	"policy_refused": bus.PolicyRefusalType, "handler_request": executor.RequestType, "handler_response": executor.ResponseType,
+	"handler_heartbeat": executor.PulseType,
 }
 
 // TestExamples reads every JSON example of the protocol strictly.
@@ -193,6 +245,67 @@ func TestChanges(t *testing.T) {
 	same(t, "kinds of changes", told, there)
 }
 
+// words are what stands in marks of code in a cell.
+func words(cell string) []string {
+	var all []string
+	for _, m := range regexp.MustCompile("`([a-z_]+)`").FindAllStringSubmatch("`"+strings.Trim(cell, "`")+"`", -1) {
+		all = append(all, m[1])
+	}
+	return all
+}
+
+// TestMembers compares the tables of members with the types behind them.
+func TestMembers(t *testing.T) {
+	p := read(t, "docs/protocol.md")
+	for _, c := range []struct {
+		what, head string
+		column     int // that names the members
+		there      []string
+	}{
+		{"members of a record", "| member | meaning |", 0, tags(op.Record{})},
+		{"members of an effect of a handler", "| member of an effect | meaning |", 0, tags(executor.Effect{})},
+		{"inputs of a step", "| input | is |", 0, tags(arbiter.Input{})},
+		{"effects of a step", "| effect | the operation | and |", 0, tags(arbiter.Effect{})},
+	} {
+		var listed []string
+		for _, r := range p.tableAt(t, c.head) {
+			listed = append(listed, words(r[c.column])...)
+		}
+		same(t, c.what, listed, c.there)
+	}
+	known, named := map[string]bool{}, map[string]bool{}
+	for _, name := range tags(op.Event{}) {
+		known[name] = true
+	}
+	var events []string
+	for _, r := range p.tableAt(t, "| event | members |") {
+		for _, m := range regexp.MustCompile("`([a-z_]+\\.[a-z_]+)`").FindAllStringSubmatch(r[0], -1) {
+			events = append(events, m[1])
+		}
+		if strings.Contains(r[0], ".") && !strings.Contains(r[0], "`") {
+			events = append(events, r[0])
+		}
+		for _, w := range words(r[1]) {
+			named[w] = true
+			if !known[w] && r[0] != "operation.conflict" {
+				t.Errorf("an event has no member %s", w)
+			}
+		}
+	}
+	for name := range known {
+		if !named[name] {
+			t.Errorf("no event of the table has %s", name)
+		}
+	}
+	var there []string
+	for _, e := range op.EventNames() {
+		if !strings.HasPrefix(string(e), "entity.") {
+			there = append(there, string(e))
+		}
+	}
+	same(t, "events with members", events, append(there, "entity.*"))
+}
+
 // TestCodes compares the table of error codes with the catalogue, word by word.
 func TestCodes(t *testing.T) {
 	var listed, there []string
@@ -218,6 +331,9 @@ func TestLimits(t *testing.T) {
 		"body of a bulk " + kib(op.MaxBulkBody),
 		fmt.Sprintf("labels of an operation %d", op.MaxLabels),
 		fmt.Sprintf("max_retries %d", op.MaxRetry),
+		"the policy " + kib(arbiter.MaxPolicyBytes),
+		"schema of a type " + kib(registry.MaxSchemaBytes),
+		"answer of a handler " + kib(executor.MaxResponse),
 		fmt.Sprintf("fields of an entity %d", entity.MaxFields),
 		fmt.Sprintf("name of a field %d bytes", entity.MaxFieldName),
 		"names and values of an entity together " + kib(entity.MaxSize),
@@ -235,7 +351,7 @@ func TestLimits(t *testing.T) {
 // build. Placeholders become values.
 func TestSubjects(t *testing.T) {
 	fill := strings.NewReplacer("<target>", "door-1", "<pool>", "default", "<type>", "modify_field", "<partition>", "7", "<op>", "paint-1", "<id>", "door-1",
-		"<name>", "operation.rejected", "<address>", "@door-1", "<role>", "executor")
+		"<name>", "operation.rejected", "<address>", "@door-1", "<role>", "executor", "<token>", "0")
 	var listed []string
 	for _, r := range read(t, "docs/protocol.md").table(t, "## Subjects") {
 		for _, m := range regexp.MustCompile("`?((?:ops|\\$KV)\\.[^`, ]+)`?").FindAllStringSubmatch(r[0], -1) {
@@ -244,12 +360,15 @@ func TestSubjects(t *testing.T) {
 	}
 	there := []string{
 		bus.SubmitSubject("door-1"), bus.BulkSubject("door-1"), bus.CancelSubject("door-1"), bus.FollowSubject("door-1"),
-		bus.APISubject("submit"), bus.APISubject("cancel"), bus.APISubject("help"), bus.APISubject("status", "paint-1"),
+		"ops.control.0", bus.APISubject("submit"), bus.APISubject("bulk"), bus.APISubject("cancel"), bus.APISubject("help"),
+		bus.APISubject("whatif"), bus.APISubject("retry"), bus.APISubject("operation", "paint-1"), bus.APISubject("status", "paint-1"),
 		bus.APISubject("explain", "paint-1"), bus.APISubject("entity", "@door-1"), bus.APISubject("history", "door-1"),
 		bus.APISubject("lineage", "door-1"), bus.APISubject("stats"), bus.APISubject("health"),
 		bus.APISubject("executing"), bus.APISubject("trace"), "ops.ctl.executor.status",
 		bus.EventSubject(op.EventRejected, "door-1"), bus.WorkSubject(op.DefaultPool, "modify_field", 7, "door-1"), bus.ResultSubject(7),
-		bus.JournalSubject(7), bus.EntityMsg("door-1", nil).Subject, bus.RecordMsg("paint-1", nil).Subject, "$KV.OPS_CONFIG.policy",
+		executor.HandlerSubject("modify_field"), bus.LoadSubject(7), bus.WhatIfSubject(7), bus.JournalSubject(7),
+		bus.EntityMsg("door-1", nil).Subject, bus.RecordMsg("paint-1", nil).Subject, bus.DeadMsg("paint-1", nil).Subject,
+		"$KV.OPS_CONFIG.policy", "$KV.OPS_CONFIG.policy.refused",
 	}
 	same(t, "subjects", listed, there)
 	if p := bus.PartitionOf("door-1", 16); p != 7 {

@@ -108,6 +108,9 @@ func same(t *testing.T, c *client.Client, first, lost client.Outcome) {
 	if _, err := c.Do(ctx, create("", "other-"+op.NewID())); err != nil { // stands behind them in the log
 		t.Error(err)
 	}
+	if o, err := c.Operation(ctx, "once"); err != nil || string(o.Params) != `{"increment":{"counter":1}}` || o.OnConflict != op.OnConflictQueue {
+		t.Errorf("what was submitted: %+v, %v", o, err)
+	}
 	v, err := c.Get(ctx, "@user-1.counter")
 	if err != nil || string(v.Raw) != "1" || v.Revision != first.Revision {
 		t.Errorf("the counter is %s at revision %d, %v", v.Raw, v.Revision, err)

@@ -27,7 +27,8 @@ const (
 	lastPause  = time.Second
 	// suspicion is when a request without an answer is held against what the
 	// server said about rights: it says so at once, but not as an answer.
-	suspicion = 250 * time.Millisecond
+	suspicion     = 250 * time.Millisecond
+	lastSuspicion = 10 * time.Second
 )
 
 // headerTrace is the W3C trace context, in the case in which it travels.
@@ -160,9 +161,55 @@ func answered(data []byte, code, message string) *op.Error {
 
 // forbidden reports whether the server has said that this connection may not send
 // such a request. Nobody answers those.
-func (c *Client) forbidden(q *question) bool {
+func (c *Client) forbidden(q *question) bool { return c.violation(q.subject()+`"`) != nil }
+
+// violation is what the server has said about a subject that starts so.
+func (c *Client) violation(starts ...string) error {
 	err := c.nc.LastError()
-	return errors.Is(err, nats.ErrPermissionViolation) && strings.Contains(err.Error(), `"`+q.subject()+`"`)
+	if !errors.Is(err, nats.ErrPermissionViolation) {
+		return nil
+	}
+	for _, s := range starts {
+		if strings.Contains(err.Error(), `"`+s) {
+			return err
+		}
+	}
+	return nil
+}
+
+// permitted is a context that ends when the server says that this connection may
+// not use a subject that starts so: what waits for an answer would wait for ever.
+func (c *Client) permitted(ctx context.Context, starts ...string) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	pause := suspicion
+	var look *time.Timer
+	armed := make(chan struct{})
+	look = time.AfterFunc(pause, func() {
+		<-armed
+		if ctx.Err() != nil {
+			return
+		}
+		if err := c.violation(starts...); err != nil {
+			cancel(trouble("", ErrPermission, err, "the server refused"))
+			return
+		}
+		pause = min(2*pause, lastSuspicion)
+		look.Reset(pause)
+	})
+	close(armed)
+	return ctx, func() {
+		look.Stop()
+		cancel(nil)
+	}
+}
+
+// denied is why such a context has ended, if it was for want of a right.
+func denied(ctx context.Context) *Error {
+	var e *Error
+	if errors.As(context.Cause(ctx), &e) && e.Is(ErrPermission) {
+		return e
+	}
+	return nil
 }
 
 func (q *question) subject() string {

@@ -108,6 +108,8 @@ func (c *Client) server(ctx context.Context, verb string, body any) (a serverAns
 		}
 	}
 	const api = "$JS.API."
+	ctx, stop := c.permitted(ctx, api+verb+`"`)
+	defer stop()
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
 		tctx, cancel := context.WithTimeout(ctx, lookTimeout)
 		r, err := c.nc.RequestWithContext(tctx, api+verb, data)
@@ -124,6 +126,9 @@ func (c *Client) server(ctx context.Context, verb string, body any) (a serverAns
 			err = errors.New(a.Error.Description)
 		}
 		if c.nc.IsClosed() || !sleep(ctx, pause) {
+			if e := denied(ctx); e != nil {
+				return a, e
+			}
 			return a, c.lost("", err, "no answer to "+api+verb)
 		}
 	}

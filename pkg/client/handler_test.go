@@ -14,6 +14,8 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/hierarchy-bus/hierarchy/internal/cluster"
+	"github.com/hierarchy-bus/hierarchy/internal/natstest"
 	"github.com/hierarchy-bus/hierarchy/pkg/client"
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
@@ -410,4 +412,97 @@ func TestHandlersLeaveNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	goleak.VerifyNone(t, before)
+}
+
+// An event that the system tells twice, as it may after a take-over, is one event.
+func TestToldTwiceIsOnce(t *testing.T) {
+	_, c := system(t)
+	ctx := patient(t)
+	watch := c.Watch(ctx, client.WatchOptions{Pattern: "entity.created"})
+	var mu sync.Mutex
+	heard := map[string]int{}
+	news := make(chan string, 100)
+	for _, opts := range [][]client.HandlerOption{nil, {client.Named("once")}} {
+		s := must[*client.Subscription](t)(c.On(ctx, client.WatchOptions{Pattern: "entity.created"}, func(_ context.Context, e op.Event) error {
+			mu.Lock()
+			defer mu.Unlock()
+			heard[e.ID]++
+			news <- e.ID
+			return nil
+		}, append(opts, client.Concurrency(1))...))
+		defer s.Stop()
+	}
+	tell := func(id string) {
+		t.Helper()
+		body := must[[]byte](t)(op.Marshal(op.Event{Type: op.EventType, Name: op.EventEntityCreated, ID: id, OpID: "x", Target: "user-1", Priority: op.Normal, Effective: op.Normal}))
+		if _, err := c.Conn().Request("ops.event.entity.created.user-1", body, longEnough); err != nil { // without the id by which the server knows repeats
+			t.Fatal(err)
+		}
+	}
+	for _, id := range []string{"0-1-1", "0-1-1", "0-2-1", "0-1-1", "last"} {
+		tell(id)
+	}
+	var told []string
+	for e, err := range watch {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if told = append(told, e.ID); e.ID == "last" {
+			break
+		}
+	}
+	if !slices.Equal(told, []string{"0-1-1", "0-2-1", "last"}) {
+		t.Errorf("watched %v", told)
+	}
+	for last := 0; last < 2; {
+		select {
+		case id := <-news:
+			if id == "last" {
+				last++
+			}
+		case <-ctx.Done():
+			t.Fatal(heard)
+		}
+	}
+	for id, n := range heard {
+		if n != 2 { // one for each handler
+			t.Errorf("%s was handled %d times", id, n)
+		}
+	}
+}
+
+// An event that a process died over goes to another one of the same name.
+func TestAnEventOutlivesItsHandler(t *testing.T) {
+	natstest.Bubble(t, func(t *testing.T, dir string) {
+		sys, err := cluster.Start(t.Context(), cluster.Options{StoreDir: dir, Port: cluster.NoListener, Layout: layout()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer end(t, sys)
+		dies, lives := connect(t, sys), connect(t, sys)
+		taken, never := make(chan struct{}), make(chan struct{})
+		first := must[*client.Subscription](t)(dies.On(t.Context(), client.WatchOptions{Pattern: "entity.created"}, func(context.Context, op.Event) error {
+			close(taken)
+			<-never
+			return nil
+		}, client.Named("desk")))
+		began := time.Now()
+		do(t, lives, create("a", "user-1"))
+		<-taken
+		dies.Conn().Close()
+		heard := make(chan op.Event, 1)
+		second := must[*client.Subscription](t)(lives.On(t.Context(), client.WatchOptions{Pattern: "entity.created"}, func(_ context.Context, e op.Event) error {
+			heard <- e
+			return nil
+		}, client.Named("desk")))
+		if e := <-heard; e.OpID != "a" || time.Since(began) > time.Minute {
+			t.Errorf("%+v after %s", e, time.Since(began))
+		}
+		second.Stop()
+		close(never)
+		<-first.Done()
+		if !errors.Is(first.Err(), client.ErrClosed) {
+			t.Errorf("%v", first.Err())
+		}
+	})
 }

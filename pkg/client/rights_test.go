@@ -39,6 +39,9 @@ func guarded(t *testing.T) (connect func(user string) *nats.Conn) {
 		Users: []*server.User{
 			{Username: "roles", Password: "x"},
 			{Username: "client", Password: "x", Permissions: rights},
+			{Username: "reader", Password: "x", Permissions: &server.Permissions{ // without the consumers of the feed
+				Publish: &server.SubjectPermission{Allow: rights.Publish.Allow[:4]}, Subscribe: rights.Subscribe,
+			}},
 			{Username: "nobody", Password: "x", Permissions: &server.Permissions{
 				Publish:   &server.SubjectPermission{Deny: []string{">"}},
 				Subscribe: &server.SubjectPermission{Allow: []string{"_INBOX.>"}},
@@ -170,12 +173,30 @@ func TestWithoutRights(t *testing.T) {
 	began := time.Now()
 	for name, err := range map[string]error{
 		"submit": call(c.Submit(ctx, create("a", "user-1"))), "get": call(c.Get(ctx, "@user-1")), "await": call(c.Await(ctx, "a")),
+		"on": call(c.On(ctx, client.WatchOptions{}, nil)), "forget": c.Forget(ctx, "desk"), "watch": watched(ctx, c),
 	} {
 		if !errors.Is(err, client.ErrPermission) || errors.Is(err, client.ErrUnknown) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	roles(t, connect("roles"))
+	reader := client.New(connect("reader"))
+	for name, err := range map[string]error{
+		"watch": watched(ctx, reader), "named": call(reader.On(ctx, client.WatchOptions{}, nil, client.Named("desk"))),
+	} {
+		if !errors.Is(err, client.ErrPermission) {
+			t.Errorf("%s without consumers: %v", name, err)
+		}
+	}
 	if took := time.Since(began); took > longEnough/2 {
 		t.Errorf("after %s", took)
 	}
+}
+
+// watched is the error with which a watch ends.
+func watched(ctx context.Context, c *client.Client) error {
+	for _, err := range c.Watch(ctx, client.WatchOptions{}) {
+		return err
+	}
+	return nil
 }

@@ -63,6 +63,9 @@ func (c *Client) Watch(ctx context.Context, o WatchOptions) iter.Seq2[op.Event, 
 	}
 }
 
+// streamInfo is where the server is asked about a stream.
+const streamInfo = "$JS.API.STREAM.INFO."
+
 // selection is which events to tell and from where on.
 type selection struct {
 	bus   *bus.Bus
@@ -81,7 +84,12 @@ func (c *Client) begin(ctx context.Context, o *WatchOptions) (*selection, error)
 	}
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
+	ctx, stop := c.permitted(ctx, streamInfo+bus.StreamIntake+`"`, streamInfo+bus.StreamEvents+`"`, streamInfo+`OBJ_OPS_SNAPSHOTS"`)
+	defer stop()
 	b, err := c.feed(ctx)
+	if e := denied(ctx); e != nil {
+		return nil, e
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -91,6 +99,9 @@ func (c *Client) begin(ctx context.Context, o *WatchOptions) (*selection, error)
 		f.query.Since = toldAfter(ctx, b, o.FromSeq)
 	case o.Since.IsZero():
 		s, err := b.JetStream().Stream(ctx, bus.StreamEvents)
+		if e := denied(ctx); e != nil {
+			return nil, e
+		}
 		if err != nil {
 			return nil, c.lost("", err, "the feed of events cannot be read")
 		}
@@ -153,6 +164,8 @@ func wild(pattern string) string {
 // read tells the events of the selection, each once.
 func (f *selection) read(ctx context.Context, c *Client) iter.Seq2[op.Event, error] {
 	return func(yield func(op.Event, error) bool) {
+		ctx, stop := c.permitted(ctx, "$JS.API.CONSUMER.CREATE."+bus.StreamEvents+".")
+		defer stop()
 		var told recent
 		for m, err := range f.bus.Events(ctx, f.query) {
 			if err != nil {
@@ -166,6 +179,9 @@ func (f *selection) read(ctx context.Context, c *Client) iter.Seq2[op.Event, err
 			if f.match(&e) && !yield(e, nil) {
 				return
 			}
+		}
+		if e := denied(ctx); e != nil {
+			yield(op.Event{}, e)
 		}
 	}
 }

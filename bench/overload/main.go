@@ -230,11 +230,12 @@ var partitions = bus.DefaultLayout().Partitions
 // overload is the phase that this is about.
 func overload(ctx context.Context, s *site, o *options, r *report, hot, light *load) error {
 	memory := watch(s.dev.Process.Pid)
-	began := time.Now()
+	began, used := time.Now(), cpuTime(s.dev.Process.Pid)
 	done := make(chan error, 1)
 	go func() { done <- light.run(ctx, o.light, o.duration) }()
 	err := hot.run(ctx, o.factor*r.Capacity, o.duration)
 	took := time.Since(began)
+	r.CPU = cpuTime(s.dev.Process.Pid) - used
 	err = errors.Join(err, <-done)
 	r.Memory = memory.stop()
 	if err != nil {

@@ -32,6 +32,7 @@ type report struct {
 	Elsewhere  group   `json:"others_in_other_partitions"`
 	Beside     group   `json:"others_in_the_hot_partition"`
 	Memory     memory  `json:"memory"`
+	CPU        float64 `json:"cpu_s"` // of the process during the overload
 	Verified   bool    `json:"verified"`
 }
 
@@ -135,6 +136,30 @@ func resident(pid int) (float64, error) {
 	return 0, errors.New("the system does not tell")
 }
 
+// cpuTime reads the processor time that a process has used so far, in seconds, on
+// Linux; 0 where the system does not tell.
+func cpuTime(pid int) float64 {
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(data), ") ") // the name before it may have blanks
+	fields := strings.Fields(rest)
+	const user, system, ticks = 11, 12, 100 // a second: the kernel's promise to programs
+	if len(fields) <= system {
+		return 0
+	}
+	var sum float64
+	for _, i := range []int{user, system} {
+		n, err := strconv.ParseFloat(fields[i], 64)
+		if err != nil {
+			return 0
+		}
+		sum += n
+	}
+	return sum / ticks
+}
+
 // quantile of sorted values; 0 where there are none.
 func quantile(sorted []float64, q float64) float64 {
 	if len(sorted) == 0 {
@@ -152,6 +177,7 @@ func (r *report) print(w io.Writer) {
 	fmt.Fprintf(w, "  ended     %s; %d open; %.0f a second, the last one %.1f s after the last submission\n", list(r.Hot.Ends), r.Hot.Open, r.Ended, r.Drain)
 	m := r.Memory
 	fmt.Fprintf(w, "  memory    %.0f to %.0f MB, median %.0f: spread %.0f %%; last quarter %.2f of the second\n", m.Min, m.Max, m.Median, 100*m.Spread, m.Growth)
+	fmt.Fprintf(w, "  processor %.1f s, %.2f s a thousand submissions\n", r.CPU, 1000*r.CPU/float64(max(r.Hot.Sent, 1)))
 	fmt.Fprintf(w, "%d others with %.0f operations a second: %d sent, refused %s, ended %s\n",
 		r.Others, r.Light, r.Light100.Sent, list(r.Light100.Refused), list(r.Light100.Ends))
 	r.Elsewhere.tell(w, "in other partitions")

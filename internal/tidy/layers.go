@@ -20,7 +20,7 @@ var Layers = []Layer{
 	{"vocabulary", []string{"pkg/op"}},
 	{"pure rules", []string{"internal/retry", "internal/entity"}},
 	{"pure machine", []string{"internal/arbiter"}},
-	{"pure judgement", []string{"internal/audit", "internal/registry"}},
+	{"pure judgement", []string{"internal/audit", "internal/registry", "internal/replay"}},
 	{"substrate", []string{"internal/bus", "internal/natsd", "internal/metrics"}},
 	{"on the substrate", []string{"internal/await", "internal/service", "internal/verify"}},
 	{"roles", []string{"internal/resolver", "internal/executor", "internal/submitter", "internal/observer"}},

@@ -36,6 +36,12 @@ type Options struct {
 	// error becomes a violation of resolution.replay_differs. It may not keep
 	// the step.
 	Replay func(s *arbiter.Step) error
+	// Partitions is how many there are; 0 leaves unchecked whether all of them
+	// were told of what was cancelled with its descendants.
+	Partitions int
+	// Own says whose operations have to end in a quiescent history; nil: all. A
+	// follow-up belongs to whom its cause belongs to.
+	Own func(opID string) bool
 	// RecordsMaxAge is how long the record of an ended operation can be found
 	// by those who look for an ancestor. 0 means seven days.
 	RecordsMaxAge time.Duration
@@ -76,10 +82,16 @@ type Report struct {
 	Attempts   int `json:"attempts"`
 	Retries    int `json:"retries"`
 	Lapsed     int `json:"lapsed"`
+	Extended   int `json:"extended"`  // leases prolonged by heartbeats
+	Preempted  int `json:"preempted"` // attempts
+	Protected  int `json:"protected"` // times that an executing operation was asked to go and stayed
+	Coalesced  int `json:"coalesced"`
+	Shared     int `json:"shared"` // of those that succeeded: with another one
 	Refused    int `json:"refused"`
 	Effects    int `json:"effects"` // changes folded
 	Invalid    int `json:"invalid"`
 	Entities   int `json:"entities"`
+	Foreign    int `json:"foreign"` // of the open ones: somebody else's, see Options.Own
 
 	// Violations holds the first ones; Total counts all.
 	Violations  []Violation    `json:"violations"`
@@ -109,6 +121,8 @@ type Auditor struct {
 	stepNext   int
 	decisions  map[key]struct{}
 	follows    map[key]*expected
+	cascades   map[key]*cascade // of which not every partition was told yet
+	promised   int              // follow-ups that were asked for and not submitted yet, without those of others
 	hearsay    []hearsay
 	terminal   int // terminal records, legal or not
 	jitter     [jitterBuckets]int
@@ -128,6 +142,7 @@ func New(opts Options) *Auditor {
 		stepIDs:    map[key]struct{}{},
 		decisions:  map[key]struct{}{},
 		follows:    map[key]*expected{},
+		cascades:   map[key]*cascade{},
 	}
 }
 
@@ -170,8 +185,11 @@ func (a *Auditor) Step(seq uint64, s *arbiter.Step) {
 	v.chain()
 	v.inputs()
 	for i := range s.Out {
+		v.index = i
 		v.effect(&s.Out[i])
+		v.size += arbiter.EffectBytes(s.Out[i : i+1])
 	}
+	v.index = len(s.Out)
 	v.close()
 	if a.opts.Replay != nil {
 		if err := a.opts.Replay(s); err != nil {
@@ -193,13 +211,18 @@ func (a *Auditor) follow(seq uint64, partition int, step uint64) {
 
 // Finish checks what only the end of a history can show and returns the report.
 // In a quiescent history nothing is under way any more, so an accepted operation
-// without a terminal record is a violation. The auditor can go on afterwards.
+// without a terminal record is a violation. With [Options.Own] that is demanded of
+// the caller's operations only, and what others have left open is counted. The
+// auditor can go on afterwards.
 func (a *Auditor) Finish(quiescent bool) Report {
 	a.accounting()
 	a.uniform()
 	if quiescent {
 		for _, p := range a.order {
 			for _, o := range p.byPlace() {
+				if o.foreign {
+					continue
+				}
 				a.violate(Violation{
 					Invariant: LifeOpen, Partition: p.id, Step: p.step, OpID: o.id,
 					Text: fmt.Sprintf("accepted at %s, still %s", o.accepted.Format(timeFormat), o.status),
@@ -207,9 +230,23 @@ func (a *Auditor) Finish(quiescent bool) Report {
 			}
 		}
 		a.followUps()
-		a.hearsayLeft()
+		if a.Report().Foreign == 0 { // else something is under way
+			a.hearsayLeft()
+			a.cascadesLeft()
+		}
 	}
 	return a.Report()
+}
+
+// Awaited returns how many operations have still to end or to be submitted before
+// the history is quiescent: open ones and follow-ups that were asked for, without
+// those of others.
+func (a *Auditor) Awaited() int {
+	n := a.promised
+	for _, p := range a.order {
+		n += len(p.open) - p.foreign
+	}
+	return n
 }
 
 // accounting adds up what was submitted and what became of it.
@@ -229,6 +266,7 @@ func (a *Auditor) Report() Report {
 	for _, p := range a.order {
 		r.Open += len(p.open)
 		r.Entities += p.entities
+		r.Foreign += p.foreign
 	}
 	r.Violations = slices.Clone(a.report.Violations)
 	r.ByInvariant = map[string]int{}

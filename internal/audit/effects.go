@@ -27,6 +27,7 @@ func (v *visit) named(index int) *arbiter.Input {
 	}
 	v.answered[index] = true
 	v.advance(index)
+	v.consume(&v.s.In[index])
 	return &v.s.In[index]
 }
 
@@ -48,10 +49,8 @@ func (v *visit) succeeded(e *arbiter.Succeeded) {
 	default:
 		change = in.Result.Change
 	}
-	if e.Attempt != o.attempt {
-		v.bad(EffectsSuperseded, e.OpID, "attempt %d succeeded, the current one is %d", e.Attempt, o.attempt)
-	}
-	v.move(o, op.Succeeded)
+	v.runs(o, e.Attempt, "succeeded")
+	o.status = op.Succeeded
 	if change != nil {
 		v.fold(o, change)
 	} else {
@@ -59,22 +58,27 @@ func (v *visit) succeeded(e *arbiter.Succeeded) {
 	}
 	v.a.report.Succeeded++
 	v.release(o)
-	v.finish(o, "", "")
+	v.finish(o, &end{riders: doom{kind: doomShare, attempt: e.Attempt}})
 }
 
-// refused checks that only what is out of date is refused.
+// refused checks that only what is out of date is refused, and a cancel only where
+// there is nothing to cancel.
 func (v *visit) refused(e *arbiter.Refused) {
 	v.a.report.Refused++
 	in := v.named(e.Input)
-	switch {
-	case in == nil || in.Result == nil && in.Cancel == nil, inputOp(in) != e.OpID:
-		v.bad(LifeUnasked, e.OpID, "refused, but input %d is neither a result nor a cancel of it", e.Input)
-		return
-	case in.Cancel != nil:
+	if in == nil || !answerable(in) || in.Submit != nil || inputOp(in) != e.OpID {
+		v.bad(LifeUnasked, e.OpID, "refused, but input %d is neither a result, a heartbeat nor a cancel of it", e.Input)
 		return
 	}
-	if o := v.p.open[keyOf(e.OpID)]; o != nil && o.status == op.Executing && o.attempt == in.Result.Attempt {
-		v.bad(EffectsRefusedCurrent, e.OpID, "the result of attempt %d was refused: %s", o.attempt, e.Why)
+	o := v.p.open[keyOf(e.OpID)]
+	if in.Cancel != nil {
+		if o != nil && o.target.id == in.Cancel.Target && !o.followUp() {
+			v.bad(LifeCancelLost, e.OpID, "the cancel of an operation that is %s was refused: %s", o.status, e.Why)
+		}
+		return
+	}
+	if o != nil && o.status == op.Executing && (resultOf(e.OpID, o.attempt)(in) || beatOf(e.OpID, o.attempt, in)) {
+		v.bad(EffectsRefusedCurrent, e.OpID, "the result or the heartbeat of attempt %d was refused: %s", o.attempt, e.Why)
 	}
 }
 
@@ -206,8 +210,9 @@ func sameJSON(a, b json.RawMessage) bool {
 
 // expected is a follow-up that a change asked for and nobody submitted yet.
 type expected struct {
-	v Violation
-	n int
+	v       Violation
+	n       int
+	foreign bool // of an operation of somebody else
 }
 
 func followKey(cause, target string) key { return keyOf(cause + "\x00" + target) }
@@ -217,17 +222,21 @@ func (v *visit) expect(o *operation, c *entity.Change) {
 	for i := range c.Follow {
 		k := followKey(o.id, c.Follow[i].Target)
 		if v.a.follows[k] == nil {
-			v.a.follows[k] = &expected{v: Violation{
+			v.a.follows[k] = &expected{foreign: o.foreign, v: Violation{
 				Seq: v.seq, Invariant: CausesFollowUp, Partition: v.p.id, Step: v.s.Number, OpID: o.id,
 				Text: "asked for a follow-up on " + c.Follow[i].Target + " that nobody submitted",
 			}}
 		}
 		v.a.follows[k].n++
+		if !o.foreign {
+			v.a.promised++
+		}
 	}
 }
 
-// caused checks the cause of an accepted operation.
-func (v *visit) caused(s *arbiter.Submit) {
+// caused checks the cause of an accepted operation. It belongs to whom its cause
+// belongs to.
+func (v *visit) caused(o *operation, s *arbiter.Submit) {
 	if (s.CausedBy != "") != (s.Operation.Type == op.TypeFollowUp) {
 		v.bad(CausesType, s.Operation.ID, "type %s, caused by %q", s.Operation.Type, s.CausedBy)
 		return
@@ -241,6 +250,10 @@ func (v *visit) caused(s *arbiter.Submit) {
 		v.bad(CausesMissing, s.Operation.ID, "%s did not succeed before with a follow-up on %s", s.CausedBy, s.Operation.Target)
 		return
 	}
+	v.p.belongs(o, x.foreign)
+	if !x.foreign {
+		v.a.promised--
+	}
 	if x.n--; x.n == 0 {
 		delete(v.a.follows, k)
 	}
@@ -252,6 +265,9 @@ func (a *Auditor) followUps() {
 		return cmp.Or(cmp.Compare(x.v.Seq, y.v.Seq), cmp.Compare(x.v.Text, y.v.Text))
 	})
 	for _, x := range left {
+		if x.foreign {
+			continue
+		}
 		x.v.Text += fmt.Sprintf(" (%d missing)", x.n)
 		a.violate(x.v)
 	}

@@ -96,7 +96,7 @@ func partitionOf(target string) int {
 
 func (h *history) read(t *testing.T, opts audit.Options) *audit.Auditor {
 	t.Helper()
-	opts.PartitionOf = partitionOf
+	opts.PartitionOf, opts.Partitions = partitionOf, 2
 	a := audit.New(opts)
 	for i, s := range h.steps {
 		data, ok := h.raw[i]
@@ -159,6 +159,24 @@ func submit(seq uint64, o op.Operation) arbiter.Input {
 	return arbiter.Input{Submit: &arbiter.Submit{Place: op.Place{Seq: seq}, Operation: o}}
 }
 
+func cancel(seq uint64, target, id string) arbiter.Input {
+	return arbiter.Input{Cancel: &arbiter.Cancel{Place: op.Place{Seq: seq}, Target: target, OpID: id}}
+}
+
+func beat(id, target string, attempt int) arbiter.Input {
+	return arbiter.Input{Beat: &arbiter.Beat{OpID: id, Target: target, Attempt: attempt, Executor: "x1"}}
+}
+
+func unknown(id string, upto uint64) arbiter.Input {
+	return arbiter.Input{Kin: &arbiter.Kin{OpID: id, Unknown: true, Upto: upto}}
+}
+
+func policy(set func(p *arbiter.Policy)) arbiter.Input {
+	p := arbiter.DefaultPolicy()
+	set(&p)
+	return arbiter.Input{Policy: &p}
+}
+
 func success(id, target string, attempt int, c *entity.Change) arbiter.Input {
 	b, err := json.Marshal(c)
 	if err != nil {
@@ -211,12 +229,50 @@ func failed(id, target string, attempt int, f *op.Failure) arbiter.Effect {
 	return arbiter.Effect{Failed: &arbiter.Failed{OpID: id, Target: target, Attempt: attempt, Failure: f}}
 }
 
+// retry is the n-th one.
 func retry(id, target string, n, ms, delay int) arbiter.Effect {
-	return arbiter.Effect{Retry: &arbiter.Retry{OpID: id, Target: target, RetryCount: n, Delay: millis(delay), Due: at(ms + delay)}}
+	return arbiter.Effect{Retry: &arbiter.Retry{OpID: id, Target: target, RetryCount: n, N: n - 1, Delay: millis(delay), Due: at(ms + delay)}}
 }
 
-func rejected(id, target string, from op.Status, why op.Reason) arbiter.Effect {
-	return arbiter.Effect{Rejected: &arbiter.Rejected{OpID: id, Target: target, From: from, Reason: why}}
+// away is the backoff after an attempt that lapsed and that nobody had claimed.
+func away(id, target string, retries, n, ms, delay int) arbiter.Effect {
+	e := retry(id, target, retries, ms, delay)
+	e.Retry.N = n
+	return e
+}
+
+// lapsed ends an attempt that nobody had claimed.
+func lapsed(id, target string, attempt, retries int) arbiter.Effect {
+	return arbiter.Effect{Lapsed: &arbiter.Lapsed{OpID: id, Target: target, Attempt: attempt, RetryCount: retries}}
+}
+
+func rejected(id, target string, from op.Status, why op.Reason, last ...*op.Failure) arbiter.Effect {
+	r := &arbiter.Rejected{OpID: id, Target: target, From: from, Reason: why}
+	if why == op.StagingFull || why == op.Overloaded {
+		r.RetryAfter = time.Second
+	}
+	if len(last) > 0 {
+		r.Failure = last[0]
+	}
+	return arbiter.Effect{Rejected: r}
+}
+
+// cancelled is by request, with the descendants.
+func cancelled(id, target string) arbiter.Effect {
+	return arbiter.Effect{Cancelled: &arbiter.Cancelled{OpID: id, Target: target, From: op.Pending, Reason: op.CancelledByRequest, Cascade: true}}
+}
+
+// stopped cancels an executing operation by request, with its descendants.
+func stopped(id, target string, attempt int) arbiter.Effect {
+	e := cancelled(id, target)
+	e.Cancelled.From, e.Cancelled.Attempt = op.Executing, attempt
+	return e
+}
+
+func protected(id, target string, attempt int, by string, kind arbiter.Protection, until int) arbiter.Effect {
+	return arbiter.Effect{Protected: &arbiter.Protected{
+		OpID: id, Target: target, Attempt: attempt, By: by, Cancel: by == "", Kind: kind, Until: at(until),
+	}}
 }
 
 func lost(id, target string, why op.Reason, winner, dec string) arbiter.Effect {

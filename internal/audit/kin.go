@@ -28,7 +28,8 @@ type rank struct {
 	unknown   key
 	cycle     bool
 	truncated bool
-	old       bool // an ancestor may be forgotten by now, and asked for again
+	old       bool  // an ancestor may be forgotten by now, and asked for again
+	trail     []key // the ancestors, nearest first, the unknown one last
 }
 
 // hearsay is an answer about an ancestor that no step has submitted yet.
@@ -115,9 +116,9 @@ func (a *Auditor) submittedBefore(k key, place op.Place, at time.Time) *partitio
 func (v *visit) lookedFor(k key, upto uint64) {
 	p := v.p
 	for _, o := range p.missing[k] {
-		if o.place.Seq <= upto {
+		if o.place.Seq <= upto && !o.settled {
 			o.settled = true
-			v.touch(o.target)
+			v.stir(o.target)
 		}
 	}
 	if d, ended := p.done[k]; p.open[k] == nil && (!ended || d.seq <= upto) {
@@ -133,7 +134,8 @@ func (v *visit) appeared(k key) bool {
 	for _, o := range missed {
 		o.ranked, o.rank.unknown = false, key{}
 		v.p.rankOf(o)
-		v.touch(o.target)
+		v.severed(o)
+		v.stir(o.target)
 	}
 	return len(missed) > 0
 }
@@ -213,35 +215,57 @@ func (p *partition) rankOf(o *operation) *rank {
 		return &o.rank
 	}
 	r := rank{effective: o.priority}
-	trail := []key{o.key}
 	for k := o.parent; k != (key{}); {
-		if slices.Contains(trail, k) {
+		if k == o.key || slices.Contains(r.trail, k) {
 			r.cycle = true
 			break
 		}
-		if len(trail) > maxDepth {
+		if len(r.trail) == maxDepth {
 			r.truncated = true
 			break
 		}
+		r.trail = append(r.trail, k)
 		priority, parent, ok := p.ancestor(k)
 		if !ok {
 			r.unknown = k
 			break
 		}
-		trail = append(trail, k)
 		r.old = r.old || p.forgets(k)
 		if priority > r.effective {
-			r.effective, r.path = priority, slices.Clone(trail[1:])
+			r.effective, r.path = priority, slices.Clone(r.trail)
 		}
 		k = parent
 	}
+	p.disinherit(o)
 	o.rank, o.ranked = r, true
+	for _, k := range r.trail {
+		enlist(p.heirs, k, o)
+	}
 	p.wait(o)
 	return &o.rank
 }
 
-// better reports whether a stands before b: contract §3, rules 3 and 4.
-func (p *partition) better(a, b *operation) bool {
-	x, y := p.rankOf(a).effective, p.rankOf(b).effective
+// disinherit takes o off the lists of its ancestors.
+func (p *partition) disinherit(o *operation) {
+	for _, k := range o.rank.trail {
+		delist(p.heirs, k, o)
+	}
+	o.rank.trail = nil
+}
+
+// total is the effective priority of a contender, with what its waiting is worth
+// at the instant of the step.
+func (v *visit) total(o *operation) op.Priority {
+	e := v.p.rankOf(o).effective
+	return min(op.Critical, e+op.Priority(v.boost(o)))
+}
+
+func (v *visit) boost(o *operation) int {
+	return boostFor(v.p.policy.Aging, v.s.At.Sub(o.accepted), v.p.rankOf(o).effective)
+}
+
+// better reports whether a stands before b: contract §3, rules 3, 4 and 6.
+func (v *visit) better(a, b *operation) bool {
+	x, y := v.total(a), v.total(b)
 	return x > y || x == y && a.place.Before(b.place)
 }

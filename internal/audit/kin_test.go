@@ -27,9 +27,9 @@ func family(list []op.Operation, c op.Contender, in ...arbiter.Input) *history {
 	h.step(0, submits, out...)
 	out = nil
 	for i, o := range list[:len(list)-1] { // ended, and still ancestors
-		out = append(out, arbiter.Effect{Cancelled: &arbiter.Cancelled{OpID: o.ID, Target: o.Target, Reason: op.CancelledByRequest}})
-		seq := uint64(len(list) + i + 1)
-		in = append(in, arbiter.Input{Cancel: &arbiter.Cancel{Place: op.Place{Seq: seq}, Target: o.Target, OpID: o.ID}})
+		c, e := cancel(uint64(len(list)+i+1), o.Target, o.ID), cancelled(o.ID, o.Target)
+		c.Cancel.Alone, e.Cancelled.Cascade = true, false
+		in, out = append(in, c), append(out, e)
 	}
 	c.OpID, c.Priority, c.Place, c.Verdict = last.ID, last.Priority, op.Place{Seq: uint64(len(list))}, op.VerdictWon
 	out = append(out, decision("d1", last.Target, 0, 10, 10, op.RuleOnly, c), granted(last.ID, last.Target, 1, c.Effective, "d1", 10))

@@ -1,7 +1,9 @@
 package audit
 
 import (
+	"math"
 	"slices"
+	"time"
 
 	"github.com/hierarchy-bus/hierarchy/internal/arbiter"
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
@@ -10,9 +12,13 @@ import (
 // effect checks one consequence of the step and folds it.
 func (v *visit) effect(e *arbiter.Effect) {
 	n := count(e.Accepted != nil, e.Repeated != nil, e.Decision != nil, e.Granted != nil, e.Succeeded != nil, e.Failed != nil,
-		e.Retry != nil, e.Lapsed != nil, e.Rejected != nil, e.Cancelled != nil, e.Refused != nil)
+		e.Retry != nil, e.Lapsed != nil, e.Rejected != nil, e.Cancelled != nil, e.Refused != nil, e.Extended != nil,
+		e.Preempted != nil, e.Protected != nil, e.Coalesced != nil, e.Shared != nil, e.Parted != nil)
 	if n != 1 {
 		v.bad(LogShape, "", "an effect says %d things", n)
+	}
+	if v.arriving != nil && !v.waits(e) {
+		v.arrive()
 	}
 	switch {
 	case e.Accepted != nil:
@@ -37,8 +43,31 @@ func (v *visit) effect(e *arbiter.Effect) {
 		v.cancelled(e.Cancelled)
 	case e.Refused != nil:
 		v.refused(e.Refused)
+	default:
+		v.newer(e)
 	}
 }
+
+// newer checks the effects that came with preemption, heartbeats and coalescing.
+func (v *visit) newer(e *arbiter.Effect) {
+	switch {
+	case e.Extended != nil:
+		v.extended(e.Extended)
+	case e.Preempted != nil:
+		v.preempted(e.Preempted)
+	case e.Protected != nil:
+		v.protected(e.Protected)
+	case e.Coalesced != nil:
+		v.coalesced(e.Coalesced)
+	case e.Shared != nil:
+		v.shared(e.Shared)
+	case e.Parted != nil:
+		v.parted(e.Parted)
+	}
+}
+
+// terminal are the effects that end an operation.
+var terminal = []string{"Succeeded", "Shared", "Rejected", "Cancelled"}
 
 // subject returns the open operation that an effect is about. Where there is
 // none it reports why, and returns nil.
@@ -54,7 +83,7 @@ func (v *visit) subject(opID, targetID, what string) *operation {
 	switch {
 	case !ended:
 		v.bad(LifeUnknownOperation, opID, "%s of an operation that was never accepted", what)
-	case what == "Succeeded" || what == "Rejected" || what == "Cancelled":
+	case slices.Contains(terminal, what):
 		v.bad(LifeTerminalTwice, opID, "%s, but it was %s before", what, d.became())
 	default:
 		v.bad(LifeAfterTerminal, opID, "%s, but it was %s before", what, d.became())
@@ -68,56 +97,6 @@ func (v *visit) move(o *operation, next op.Status) {
 		v.bad(LifeTransition, o.id, "%v", err)
 	}
 	o.status = next
-}
-
-func submitOf(opID string) func(in *arbiter.Input) bool {
-	return func(in *arbiter.Input) bool { return in.Submit != nil && in.Submit.Operation.ID == opID }
-}
-
-func (v *visit) accepted(e *arbiter.Accepted) {
-	in := v.claim(submitOf(e.OpID))
-	if in == nil {
-		v.bad(LifeUnasked, e.OpID, "accepted without a submission in the step")
-		return
-	}
-	k := keyOf(e.OpID)
-	if _, ended := v.p.done[k]; ended || v.p.open[k] != nil {
-		v.bad(LifeAcceptedTwice, e.OpID, "accepted, but it was submitted before")
-		return
-	}
-	o := v.open(in.Submit)
-	v.caused(in.Submit)
-	if o.over(v.s.At) {
-		v.undone = append(v.undone, o)
-	} else {
-		v.stage(o)
-	}
-}
-
-// open registers a submission.
-func (v *visit) open(s *arbiter.Submit) *operation {
-	v.a.report.Operations++
-	p := v.p
-	o := &operation{
-		id: s.Operation.ID, key: keyOf(s.Operation.ID), kind: s.Operation.Type, target: p.target(s.Operation.Target),
-		place: s.Place, priority: s.Operation.Priority, parent: keyOf(s.Operation.Parent), onConflict: s.Operation.OnConflict,
-		maxRetries: s.Operation.Retries(), expected: s.Operation.ExpectedVersion,
-		accepted: v.s.At, status: op.Pending, slot: -1,
-	}
-	if !o.followUp() {
-		o.expires = v.s.At.Add(p.policy.MaxOperationAge)
-		if d := s.Operation.Deadline; d != nil && d.Resolve(v.s.At).Before(o.expires) {
-			o.expires = d.Resolve(v.s.At)
-		}
-		p.set(&p.alarms, alarm{at: o.expires, kind: alarmExpiry, o: o})
-	}
-	delete(p.kin, o.key) // a submission outweighs an older answer
-	p.open[o.key] = o
-	v.newcomer = nil
-	if v.appeared(o.key) {
-		v.newcomer = o
-	}
-	return o
 }
 
 func (v *visit) repeated(e *arbiter.Repeated) {
@@ -134,176 +113,54 @@ func (v *visit) repeated(e *arbiter.Repeated) {
 	}
 }
 
-func (v *visit) granted(g *arbiter.Granted) {
-	v.a.report.Attempts++
-	o := v.subject(g.OpID, g.Target, "Granted")
-	if o == nil {
-		return
-	}
-	t := o.target
-	if r := v.carry(g.Decision, g.OpID, op.VerdictWon); r == nil {
-		v.bad(ResolutionNoDecision, g.OpID, "granted without a decision of this step that it won")
-	} else if rank := v.p.rankOf(o); g.Effective != rank.effective {
-		v.bad(ResolutionEffective, g.OpID, "granted with effective priority %d, on record is %d", g.Effective, rank.effective)
-	}
-	if t.executing != nil && t.executing != o {
-		v.bad(EffectsOverlap, g.OpID, "attempt %d on target %s while attempt %d of %s runs", g.Attempt, t.id, t.executing.attempt, t.executing.id)
-	}
-	if g.Attempt != o.attempt+1 {
-		v.bad(LifeAttemptNumber, g.OpID, "attempt %d after attempt %d", g.Attempt, o.attempt)
-	}
-	if g.Attempt > 1+o.maxRetries+o.lapses {
-		v.bad(LifeAttempts, g.OpID, "attempt %d with max_retries %d and %d lapses", g.Attempt, o.maxRetries, o.lapses)
-	}
-	if o.over(v.s.At) {
-		v.bad(LifeGrantedExpired, g.OpID, "granted after its end at %s", o.expires.Format(timeFormat))
-	}
-	want := v.s.At.Add(v.p.policy.AttemptTimeout)
-	if o.over(want) {
-		want = o.expires
-	}
-	if !g.LeaseEnds.Equal(want) {
-		v.bad(LifeLease, g.OpID, "the lease ends at %s, not at %s", g.LeaseEnds.Format(timeFormat), want.Format(timeFormat))
-	}
-	v.move(o, op.Executing)
-	v.p.unstage(o)
-	if t.executing == nil {
-		v.p.running++
-		if most := v.p.policy.MaxExecuting; most > 0 && v.p.running > most {
-			v.bad(ResolutionExecutingBound, g.OpID, "%d operations execute, the maximum is %d", v.p.running, most)
-		}
-	}
-	t.executing = o
-	o.attempt, o.granted, o.lease, o.winner = g.Attempt, v.s.At, g.LeaseEnds, ""
-	v.p.set(&v.p.alarms, alarm{at: o.lease, kind: alarmLease, o: o, attempt: o.attempt})
-}
-
 // release takes o off its target, which may be decided again.
 func (v *visit) release(o *operation) {
 	if o.target.executing == o {
 		o.target.executing = nil
 		v.p.running--
 	}
-	v.touch(o.target)
+	v.stir(o.target)
 }
 
-func (v *visit) failed(e *arbiter.Failed) {
-	in := v.claim(resultOf(e.OpID, e.Attempt))
-	o := v.subject(e.OpID, e.Target, "Failed")
-	if o == nil {
-		return
-	}
-	if in == nil || in.Result.Failure == nil {
-		v.bad(EffectsNoResult, e.OpID, "attempt %d failed without a failure among the inputs", e.Attempt)
-	}
-	if e.Attempt != o.attempt {
-		v.bad(EffectsSuperseded, e.OpID, "attempt %d failed, the current one is %d", e.Attempt, o.attempt)
-	}
-	v.move(o, op.Failed)
-	o.failure = e.Failure
-	v.release(o)
-	v.undone = append(v.undone, o)
-}
-
-func (v *visit) retry(e *arbiter.Retry) {
-	v.a.report.Retries++
-	o := v.subject(e.OpID, e.Target, "Retry")
-	if o == nil {
-		return
-	}
-	if o.status == op.Pending {
-		r := v.carry(e.Decision, e.OpID, op.VerdictRetry)
-		if r == nil {
-			v.bad(ResolutionNoDecision, e.OpID, "sent back without a decision of this step that it lost")
-		} else {
-			v.told(r, o, e.Winner, e.Reason)
-		}
-		o.winner = e.Winner
-	} else {
-		v.move(o, op.Pending)
-	}
-	if e.RetryCount != o.retries+1 {
-		v.bad(LifeRetryCount, e.OpID, "retry %d after retry %d", e.RetryCount, o.retries)
-	}
-	if e.RetryCount > o.maxRetries {
-		v.bad(LifeRetryBound, e.OpID, "retry %d with max_retries %d", e.RetryCount, o.maxRetries)
-	}
-	v.backoff(e)
-	v.p.unstage(o)
-	o.retries, o.due, o.waiting = e.RetryCount, e.Due, true
-	v.p.set(&v.p.backoffs, alarm{at: o.due, kind: alarmBackoff, o: o})
-	if o.over(v.s.At) { // asked again when it comes back
-		v.p.set(&v.p.alarms, alarm{at: o.due, kind: alarmExpiry, o: o})
-	}
-}
-
-func (v *visit) lapsed(e *arbiter.Lapsed) {
-	v.a.report.Lapsed++
-	v.advance(len(v.s.In))
-	o := v.subject(e.OpID, e.Target, "Lapsed")
-	if o == nil {
-		return
-	}
-	if e.Attempt != o.attempt {
-		v.bad(EffectsSuperseded, e.OpID, "attempt %d lapsed, the current one is %d", e.Attempt, o.attempt)
-	}
-	if v.s.At.Before(o.lease) {
-		v.bad(LifeLapseEarly, e.OpID, "attempt %d lapsed before the end of its lease at %s", e.Attempt, o.lease.Format(timeFormat))
-	}
-	v.move(o, op.Pending)
-	v.release(o)
-	v.undone = append(v.undone, o)
-	if e.RetryCount != o.retries {
-		v.bad(LifeRetryCount, e.OpID, "a lapse with retry count %d, not %d: it costs none", e.RetryCount, o.retries)
-	}
-	o.lapses++
-	if !o.over(v.s.At) {
-		v.stage(o)
-	}
-}
-
-func (v *visit) cancelled(e *arbiter.Cancelled) {
-	in := v.claim(func(in *arbiter.Input) bool { return in.Cancel != nil && in.Cancel.OpID == e.OpID })
-	v.a.terminal++
-	o := v.subject(e.OpID, e.Target, "Cancelled")
-	if o == nil {
-		return
-	}
-	v.kept(o, "cancelled")
-	switch {
-	case e.Reason != op.CancelledByRequest && e.Reason != op.CancelledWithParent:
-		v.bad(LifeReason, e.OpID, "cancelled for %q", e.Reason)
-	case e.Reason == op.CancelledByRequest && in == nil:
-		v.bad(CausesCancel, e.OpID, "cancelled without a request in the step")
-	}
-	if o.status == op.Executing {
-		if end := o.granted.Add(v.p.policy.GracePeriod); v.s.At.Before(end) {
-			v.bad(LifeGrace, e.OpID, "cancelled before the end of its grace at %s", end.Format(timeFormat))
-		}
-		v.release(o)
-	}
-	v.move(o, op.Cancelled)
-	v.a.report.Cancelled++
-	v.finish(o, e.Reason, o.winner)
+// end is how an operation ended.
+type end struct {
+	reason     op.Reason
+	winner     string
+	retryAfter time.Duration
+	riders     doom // what becomes of those that were coalesced into it
+	cascade    bool // its descendants go with it
 }
 
 // finish ends o.
-func (v *visit) finish(o *operation, reason op.Reason, winner string) {
-	t := o.target
+func (v *visit) finish(o *operation, e *end) {
+	t, p := o.target, v.p
 	if o.slot >= 0 {
-		v.touch(t)
+		v.stir(t)
 		// Whether a backoff ended before this left the area empty is not recorded.
-		t.doubtful = t.doubtful || len(t.staged) == 1 && !v.settled && v.p.backoffs.due(v.s.At)
+		t.doubtful = t.doubtful || len(t.staged) == 1 && !v.settled && p.backoffs.due(v.s.At)
 	}
-	v.p.unstage(o)
+	p.unstage(o)
 	if t.executing == o {
 		v.release(o)
 	}
-	heard := v.p.hear(o.key)
-	delete(v.p.open, o.key)
-	v.p.done[o.key] = past{
-		parent: o.parent, winner: keyOf(winner), seq: o.place.Seq, ended: v.s.At.UnixNano(), heard: heard,
-		retries: uint16(o.retries), attempts: uint16(o.attempt), priority: uint8(o.priority),
-		status: uint8(slices.Index(statuses, o.status)), reason: uint8(1 + slices.Index(reasons, reason)),
+	if l := o.leader; l != nil {
+		l.riders = slices.DeleteFunc(l.riders, func(r *operation) bool { return r == o })
+		o.leader = nil
+	}
+	v.bequeath(o, e.riders)
+	p.disinherit(o)
+	if o.submitter != "" {
+		delist(p.rivals, o.rivalry, o)
+	}
+	p.belongs(o, false)
+	heard := p.hear(o.key)
+	delete(p.open, o.key)
+	p.done[o.key] = past{
+		parent: o.parent, winner: keyOf(e.winner), seq: o.place.Seq, ended: v.s.At.UnixNano(), heard: heard,
+		retryAfter: uint32(min(e.retryAfter.Milliseconds(), math.MaxUint32)), retryOf: o.retryOf, //nolint:gosec // bounded
+		retries: uint16(o.retries), attempts: uint16(o.attempt), preemptions: uint16(o.preemptions), //nolint:gosec // bounded by max_retries and what costs none
+		priority: uint8(o.priority), asked: uint8(o.asked), //nolint:gosec // 1 to 10
+		status: uint8(slices.Index(statuses, o.status)), reason: uint8(1 + slices.Index(reasons, e.reason)), //nolint:gosec // short lists
+		cascade: e.cascade,
 	}
 }

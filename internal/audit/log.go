@@ -14,7 +14,7 @@ type visit struct {
 	s   *arbiter.Step
 	seq uint64
 
-	applied  int    // inputs whose knowledge (policy, ancestors) is in force
+	applied  int    // inputs whose knowledge (policy, ancestors, cancels of many) is in force
 	cursor   int    // inputs before it were all answered
 	answered []bool // by input
 	limit    int    // the largest maximum of a staging area that was in force
@@ -23,8 +23,14 @@ type visit struct {
 	decided  []*ruling
 	undone   []*operation // have to be elsewhere at the end of the step
 	touched  []*target
-	size     int        // bytes of the step's effects
-	newcomer *operation // accepted last, if others had missed it as their ancestor
+	index    int          // of the effect that is checked
+	size     int          // bytes of the effects before it
+	deciding bool         // the step has come to its decisions
+	freed    bool         // and one of them ended an execution
+	latest   *operation   // accepted last
+	newcomer *operation   // the same, if others had missed it as their ancestor
+	arriving *operation   // the same, while it is not staged
+	replaces []*operation // what it supersedes
 }
 
 func (v *visit) bad(invariant, opID, format string, args ...any) {
@@ -108,7 +114,11 @@ func (v *visit) inputs() {
 			v.a.report.Invalid++
 			v.intake(in.Invalid.Place, in.Invalid.OpID)
 		case in.Cancel != nil:
-			v.intake(in.Cancel.Place, in.Cancel.OpID)
+			c := in.Cancel
+			if n := count(c.OpID != "", c.All, c.Submitter != "", len(c.Ancestors) > 0); n != 1 {
+				v.bad(LogShape, c.OpID, "input %d, a cancel, names %d things", i, n)
+			}
+			v.intake(c.Place, c.OpID)
 		}
 	}
 }
@@ -132,9 +142,10 @@ func (v *visit) misplaced(o *op.Operation) {
 	}
 }
 
-// answerable reports whether an input must have an effect in its step.
+// answerable reports whether an input must have an effect of its own in its step.
+// What a cancel of many comes to may be nothing, and may be told later.
 func answerable(in *arbiter.Input) bool {
-	return in.Submit != nil || in.Result != nil || in.Cancel != nil
+	return in.Submit != nil || in.Result != nil || in.Beat != nil || in.Cancel != nil && in.Cancel.OpID != ""
 }
 
 // claim finds the input that an effect answers and makes everything before it
@@ -148,6 +159,7 @@ func (v *visit) claim(fits func(in *arbiter.Input) bool) *arbiter.Input {
 		if in := &v.s.In[i]; !v.answered[i] && answerable(in) && fits(in) {
 			v.answered[i] = true
 			v.advance(i)
+			v.consume(in)
 			return in
 		}
 	}
@@ -156,13 +168,42 @@ func (v *visit) claim(fits func(in *arbiter.Input) bool) *arbiter.Input {
 
 // advance puts the knowledge of the inputs before the given one in force.
 func (v *visit) advance(to int) {
-	for ; v.applied < to; v.applied++ {
-		switch in := &v.s.In[v.applied]; {
+	for v.applied < to {
+		in := &v.s.In[v.applied]
+		v.applied++
+		v.consume(in)
+		switch {
 		case in.Policy != nil:
-			v.p.policy = *in.Policy
-			v.limit = max(v.limit, in.Policy.MaxStaged)
+			v.adopt(in.Policy)
 		case in.Kin != nil:
 			v.learn(in.Kin)
+		case in.Cancel != nil:
+			v.ask(in.Cancel)
+		}
+	}
+}
+
+// consume notes how far the intake is applied.
+func (v *visit) consume(in *arbiter.Input) {
+	switch {
+	case in.Submit != nil:
+		v.p.consumed = max(v.p.consumed, in.Submit.Place.Seq)
+	case in.Cancel != nil:
+		v.p.consumed = max(v.p.consumed, in.Cancel.Place.Seq)
+	}
+}
+
+// adopt puts a policy into force. Staging areas are looked at again, and operations
+// whose type is registered no longer have to go.
+func (v *visit) adopt(p *arbiter.Policy) {
+	v.p.policy = *p
+	v.limit = max(v.limit, p.MaxStaged)
+	for _, o := range v.p.byPlace() {
+		if o.status == op.Pending && !o.followUp() && !knows(p, o.kind) {
+			v.doom(o, doom{kind: doomUnknown})
+		}
+		if t := o.target; o.slot >= 0 && (t.executing != nil || !t.unsure && !t.closes.After(v.s.At)) {
+			v.stir(t)
 		}
 	}
 }
@@ -184,11 +225,20 @@ func (v *visit) settle() {
 		if x.o.over(v.s.At) {
 			continue
 		}
-		v.stage(x.o)
+		v.restage(x.o)
 		// It came back in this step, or in one before that was cut short.
 		t := x.o.target
 		t.unsure = t.unsure || v.p.short && !x.at.After(v.p.at)
 	}
+}
+
+// decides notes that the step has come to its decisions. What was due before them
+// was done if there was room for it.
+func (v *visit) decides() {
+	if v.size < arbiter.MaxEffectBytes {
+		v.settle()
+	}
+	v.deciding = true
 }
 
 // short reports whether the step may have left behind what was due, which a step
@@ -198,8 +248,8 @@ func (v *visit) short() bool { return v.s.Takeover || v.size >= arbiter.MaxEffec
 // close checks what has to be true at the end of a step.
 func (v *visit) close() {
 	p, s := v.p, v.s
+	v.arrive()
 	v.advance(len(s.In))
-	v.size = arbiter.EffectBytes(s.Out)
 	short := v.short()
 	if !short {
 		v.settle()
@@ -212,22 +262,40 @@ func (v *visit) close() {
 	for _, r := range v.decided {
 		v.carriedOut(r)
 	}
-	for _, o := range v.undone {
-		if o.status == op.Failed || o.status == op.Pending && o.slot < 0 && !o.waiting {
-			v.bad(LifeUndone, o.id, "is %s and neither staged nor ended", o.status)
-		}
-	}
+	v.unfinished()
+	v.dues(short)
 	if !short {
 		v.overdue()
 	}
 	crowded := !short && v.crowded()
 	for _, t := range v.touched {
 		v.bound(t)
-		if t.touched, t.doubtful = false, false; short || v.undecided(t, crowded) {
+		if !short && t.stirred {
+			v.contested(t)
+		}
+		if t.touched, t.stirred, t.doubtful = false, false, false; short || v.undecided(t, crowded) {
 			p.left = append(p.left, t)
 		}
 	}
 	p.step, p.epoch, p.owner, p.at, p.cursor, p.short = s.Number, s.Epoch, s.Owner, s.At, s.Cursor, short
+}
+
+// unfinished looks for operations with which something began that has to end in
+// the same step.
+func (v *visit) unfinished() {
+	for _, o := range v.undone {
+		switch {
+		case o.status.Terminal():
+		case o.turned == op.Superseded:
+			v.bad(LifeSuperseded, o.id, "a newer one of its kind was accepted, and it is still %s", o.status)
+		case o.turned != "":
+			v.bad(LifeAdmitted, o.id, "is to be turned away as %s, and is %s", o.turned, o.status)
+		case o.stop != nil && o.status != op.Executing:
+			v.bad(LifeCancelLost, o.id, "a cancel waited for the end of attempt %d, and it goes on", o.attempt)
+		case o.status == op.Failed || o.adrift():
+			v.bad(LifeUndone, o.id, "is %s and neither staged nor ended", o.status)
+		}
+	}
 }
 
 // overdue looks at everything whose instant has come.
@@ -240,8 +308,12 @@ func (v *visit) overdue() {
 		switch {
 		case x.kind == alarmWindow:
 			v.touch(x.t)
+		case x.kind == alarmContest:
+			v.stir(x.o.target)
 		case x.kind == alarmLease:
 			v.bad(LifeOverdue, x.o.id, "the lease of attempt %d ended at %s", x.attempt, x.at.Format(timeFormat))
+		case x.kind == alarmStop:
+			v.bad(LifeCancelLost, x.o.id, "a cancel waited until %s, and attempt %d goes on", x.at.Format(timeFormat), x.attempt)
 		case x.kind == alarmExpiry && x.o.status == op.Pending:
 			v.bad(LifeOverdue, x.o.id, "expired at %s and is still pending", x.at.Format(timeFormat))
 		}
@@ -249,7 +321,7 @@ func (v *visit) overdue() {
 }
 
 func inputFields(in *arbiter.Input) int {
-	return count(in.Submit != nil, in.Invalid != nil, in.Cancel != nil, in.Result != nil, in.Kin != nil, in.Policy != nil)
+	return count(in.Submit != nil, in.Invalid != nil, in.Cancel != nil, in.Result != nil, in.Beat != nil, in.Kin != nil, in.Policy != nil)
 }
 
 func inputOp(in *arbiter.Input) string {
@@ -258,6 +330,8 @@ func inputOp(in *arbiter.Input) string {
 		return in.Submit.Operation.ID
 	case in.Result != nil:
 		return in.Result.OpID
+	case in.Beat != nil:
+		return in.Beat.OpID
 	case in.Cancel != nil:
 		return in.Cancel.OpID
 	}

@@ -13,10 +13,10 @@ import (
 // 3 about c, a, b and d.
 func resolutionMutants() []mutant {
 	first := func(h *history) *op.Decision { return h.get(0, 3).Out[0].Decision }
-	inherited := func(h *history) *op.Decision { return h.get(0, 18).Out[0].Decision }
+	inherited := func(h *history) *op.Decision { return h.get(0, 19).Out[0].Decision }
 	return []mutant{
 		{audit.ResolutionDecisionID, nil, "an id used twice", func(h *history) {
-			inherited(h).ID, h.get(0, 18).Out[1].Granted.Decision = "d3", "d3"
+			inherited(h).ID, h.get(0, 19).Out[1].Granted.Decision = "d3", "d3"
 		}},
 		{audit.ResolutionTime, nil, "another instant", func(h *history) { first(h).At = at(21) }},
 		{audit.ResolutionPolicy, nil, "a revision that is not in force", func(h *history) { inherited(h).PolicyRevision = 6 }},
@@ -28,8 +28,8 @@ func resolutionMutants() []mutant {
 		}},
 		{audit.ResolutionWindow, nil, "a window that was not", func(h *history) { first(h).WindowOpened = at(9) }},
 		{audit.ResolutionNotStaged, nil, "an operation of another target", func(h *history) {
-			h.cut(17)
-			h.step(30217, nil, arbiter.Effect{Decision: inheritedWith(h, "y", 16)})
+			h.cut(18)
+			h.step(30317, nil, arbiter.Effect{Decision: inheritedWith(h, "y", 17)})
 			h.steps[len(h.steps)-1].Out[0].Decision.Total = 0
 		}},
 		{audit.ResolutionNotStaged, nil, "an operation twice", func(h *history) {
@@ -49,19 +49,19 @@ func resolutionMutants() []mutant {
 		{audit.ResolutionEffective, nil, "silent about the unknown ancestor", func(h *history) { inherited(h).Contenders[0].UnknownParent = "" }},
 		{audit.ResolutionEffective, nil, "a cycle that is none", func(h *history) { inherited(h).Contenders[0].Cycle = true }},
 		{audit.ResolutionEffective, nil, "a depth that was not reached", func(h *history) { inherited(h).Contenders[0].Truncated = true }},
-		{audit.ResolutionEffective, nil, "granted with another", func(h *history) { h.get(0, 18).Out[1].Granted.Effective = 5 }},
-		{audit.ResolutionUnaskedParent, nil, "nobody looked", func(h *history) { h.get(0, 18).In = h.get(0, 18).In[:1] }},
-		{audit.ResolutionUnaskedParent, nil, "nobody looked as far as the child", func(h *history) { h.get(0, 18).In[1].Kin.Upto = 14 }},
+		{audit.ResolutionEffective, nil, "granted with another", func(h *history) { h.get(0, 19).Out[1].Granted.Effective = 5 }},
+		{audit.ResolutionUnaskedParent, nil, "nobody looked", func(h *history) { h.get(0, 19).In = h.get(0, 19).In[:1] }},
+		{audit.ResolutionUnaskedParent, nil, "nobody looked as far as the child", func(h *history) { h.get(0, 19).In[1].Kin.Upto = 15 }},
 		{audit.ResolutionParentMissed, nil, "an ancestor of another partition is missed", func(h *history) {
-			h.get(0, 18).In[0].Kin = &arbiter.Kin{OpID: "f", Unknown: true, Upto: 16}
+			h.get(0, 19).In[0].Kin = &arbiter.Kin{OpID: "f", Unknown: true, Upto: 17}
 			c := &inherited(h).Contenders[0]
 			c.Effective, c.Path, c.UnknownParent = 5, nil, "f"
-			h.get(0, 18).Out[1].Granted.Effective = 5
+			h.get(0, 19).Out[1].Granted.Effective = 5
 		}},
 		{audit.ResolutionKin, nil, "an answer with another priority", func(h *history) {
-			h.get(0, 18).In[0].Kin.Priority = 8
+			h.get(0, 19).In[0].Kin.Priority = 8
 			inherited(h).Contenders[0].Effective = 8
-			h.get(0, 18).Out[1].Granted.Effective = 8
+			h.get(0, 19).Out[1].Granted.Effective = 8
 		}},
 		{audit.ResolutionKin, nil, "an answer about nobody", func(h *history) {
 			h.get(0, 6).In = inputs(arbiter.Input{Kin: &arbiter.Kin{OpID: "ghost", Priority: 3}})
@@ -83,7 +83,7 @@ func resolutionMutants() []mutant {
 }
 
 func inheritedWith(h *history, id string, seq uint64) *op.Decision {
-	d := decision("dx", "e5", 30215, 30215, 30217, op.RuleOnly, contender(operation(id, "e4", 5), seq, op.VerdictQueued, "")).Decision
+	d := decision("dx", "e5", 30315, 30315, 30317, op.RuleOnly, contender(operation(id, "e4", 5), seq, op.VerdictQueued, "")).Decision
 	d.PolicyRevision = 7
 	return d
 }
@@ -95,9 +95,7 @@ func two(h *history, a, b op.Operation) {
 
 // atMost lets no more than n operations execute.
 func atMost(h *history, n int) {
-	policy := arbiter.DefaultPolicy()
-	policy.MaxExecuting = n
-	h.step(0, inputs(arbiter.Input{Policy: &policy}))
+	h.step(0, inputs(policy(func(p *arbiter.Policy) { p.MaxExecuting = n })))
 }
 
 // crowd has n operations staged on e1.
@@ -114,9 +112,7 @@ func crowd(h *history, n int) {
 func shortResolutionMutants() []mutant {
 	a, b, c := operation("a", "e1", 5), operation("b", "e1", 5), operation("c", "e2", 5)
 	twoStay := func(h *history) {
-		policy := arbiter.DefaultPolicy()
-		policy.MaxStaged = 1
-		h.step(0, inputs(arbiter.Input{Policy: &policy}))
+		h.step(0, inputs(policy(func(p *arbiter.Policy) { p.MaxStaged = 1 })))
 		two(h, a, b)
 	}
 	return []mutant{
@@ -199,7 +195,7 @@ func shortResolutionMutants() []mutant {
 		{audit.ResolutionShed, nil, "shed while it backs off", alone(func(h *history) {
 			running(h)
 			h.step(20, inputs(failure("a", "e1", 1, hiccup)), failed("a", "e1", 1, hiccup), retry("a", "e1", 1, 20, 100))
-			h.step(119, nil, rejected("a", "e1", op.Pending, op.StagingFull))
+			h.step(119, nil, rejected("a", "e1", op.Pending, op.StagingFull, hiccup))
 		})},
 		{audit.ResolutionShed, nil, "the better one is shed", alone(func(h *history) {
 			twoStay(h)

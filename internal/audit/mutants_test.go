@@ -24,7 +24,8 @@ type mutant struct {
 }
 
 func mutants() []mutant {
-	return slices.Concat(logMutants(), lifeMutants(), retryMutants(), ruleMutants(), resolutionMutants(), shortResolutionMutants(), effectMutants())
+	return slices.Concat(logMutants(), lifeMutants(), retryMutants(), ruleMutants(), resolutionMutants(), shortResolutionMutants(), effectMutants(),
+		admissionMutants(), leaseMutants(), preemptionMutants(), cancelMutants(), cascadeMutants(), sharingMutants(), supersedeMutants(), agingMutants())
 }
 
 func TestEachMutantIsCaughtByItsInvariant(t *testing.T) {
@@ -68,19 +69,19 @@ func logMutants() []mutant {
 	return []mutant{
 		{audit.LogUndecodable, nil, "an unknown field", func(h *history) {
 			b, _ := json.Marshal(h.steps[len(h.steps)-1])
-			h.cut(20)
+			h.cut(21)
 			h.steps = append(h.steps, &arbiter.Step{})
 			h.raw[len(h.steps)-1] = append([]byte(`{"surprise":1,`), b[1:]...)
 		}},
 		{audit.LogUndecodable, nil, "text after the step", func(h *history) {
 			b, _ := json.Marshal(h.steps[len(h.steps)-1])
-			h.cut(20)
+			h.cut(21)
 			h.steps = append(h.steps, &arbiter.Step{})
 			h.raw[len(h.steps)-1] = append(b, "{}"...)
 		}},
 		{audit.LogSchema, nil, "another schema", func(h *history) {
-			h.cut(21)
-			h.get(0, 21).Schema = "ops.v2.step"
+			h.cut(22)
+			h.get(0, 22).Schema = "ops.v2.step"
 		}},
 		{audit.LogSequence, nil, "a sequence twice", func(h *history) { h.seqs[3] = 3 }},
 		{audit.LogPartition, nil, "on another subject", func(h *history) { h.parts[3] = 5 }},
@@ -116,27 +117,27 @@ func logMutants() []mutant {
 			h.step(2, nil).Cursor = 6
 		})},
 		{audit.LogCursor, nil, "an input behind the cursor", func(h *history) {
-			h.get(0, 14).In[0].Submit.Seq = 4
+			h.get(0, 15).In[0].Submit.Seq = 4
 		}},
 		{audit.LogCursor, nil, "an input beyond the cursor", func(h *history) {
-			h.get(0, 14).Cursor = 9
+			h.get(0, 15).Cursor = 9
 		}},
 		{audit.LogOrder, nil, "two inputs swapped", func(h *history) {
-			in := h.get(0, 15).In
+			in := h.get(0, 16).In
 			in[1].Submit.Seq, in[2].Invalid.Seq = 13, 12
-			h.get(0, 15).Out[1].Repeated.Seq = 13
+			h.get(0, 16).Out[1].Repeated.Seq = 13
 		}},
 		{audit.LogStepID, nil, "an id used twice", func(h *history) { h.steps[4].ID = h.steps[3].ID }},
 		{audit.LogShape, nil, "an empty input", func(h *history) { h.steps[5].In = inputs(arbiter.Input{}) }},
 		{audit.LogShape, nil, "an effect that says two things", func(h *history) {
-			h.get(0, 15).Out[1].Cancelled = &arbiter.Cancelled{}
+			h.get(0, 16).Out[1].Cancelled = &arbiter.Cancelled{}
 		}},
 		{audit.LogUnanswered, nil, "a submission without an effect", func(h *history) {
-			h.cut(14)
-			h.get(0, 14).Out = nil
+			h.cut(15)
+			h.get(0, 15).Out = nil
 		}},
 		{audit.LogUnanswered, nil, "a result without an effect", func(h *history) {
-			h.get(0, 13).Out = h.get(0, 13).Out[1:]
+			h.get(0, 14).Out = h.get(0, 14).Out[1:]
 		}},
 	}
 }
@@ -218,53 +219,52 @@ func effectMutants() []mutant {
 			h.step(20, inputs(submit(2, b)), accepted("b"))
 			h.step(30, nil, decision("d2", "e1", 20, 30, 30, op.RuleOnly, contender(b, 2, op.VerdictWon, "")), granted("b", "e1", 1, 5, "d2", 30))
 		})},
-		{audit.EffectsNoResult, nil, "a success without a change", func(h *history) { result(h, 0, 19).Change = nil }},
-		{audit.EffectsNoResult, nil, "a success out of a failure", func(h *history) { result(h, 0, 19).Failure = hiccup }},
+		{audit.EffectsNoResult, nil, "a success without a change", func(h *history) { result(h, 0, 20).Change = nil }},
+		{audit.EffectsNoResult, nil, "a success out of a failure", func(h *history) { result(h, 0, 20).Failure = hiccup }},
 		{audit.EffectsNoResult, nil, "a failure without one", func(h *history) { result(h, 0, 5).Failure = nil }},
 		{audit.EffectsSuperseded, nil, "a superseded attempt succeeds", func(h *history) {
-			s := h.get(0, 13)
+			s := h.get(0, 14)
 			s.In, s.Out = s.In[:1], []arbiter.Effect{succeeded("d", "e1", 2, 0)}
 		}},
 		// Its operation goes on executing, and what comes next on the target collides.
 		{audit.EffectsRefusedCurrent, []string{audit.EffectsBase, audit.LifeOpen, audit.ResolutionBusy, audit.EffectsOverlap}, "the current attempt is refused", func(h *history) {
-			h.get(0, 13).Out[1] = arbiter.Effect{Refused: &arbiter.Refused{OpID: "d", Target: "e1", Attempt: 3, Input: 1}}
+			h.get(0, 14).Out[1] = arbiter.Effect{Refused: &arbiter.Refused{OpID: "d", Target: "e1", Attempt: 3, Input: 1}}
 		}},
-		{audit.EffectsUndecodable, nil, "a change of another shape", func(h *history) { result(h, 0, 19).Change = json.RawMessage(`{"kind":3}`) }},
+		{audit.EffectsUndecodable, nil, "a change of another shape", func(h *history) { result(h, 0, 20).Change = json.RawMessage(`{"kind":3}`) }},
 		{audit.EffectsBase, nil, "a change for another revision", func(h *history) {
-			change(h.get(0, 13).In[1].Result, func(c *entity.Change) { c.Base = 4 })
+			change(h.get(0, 14).In[1].Result, func(c *entity.Change) { c.Base = 4 })
 		}},
 		{audit.EffectsVersion, nil, "a change for another version", func(h *history) {
-			change(h.get(0, 13).In[1].Result, func(c *entity.Change) { c.From = 4 })
+			change(h.get(0, 14).In[1].Result, func(c *entity.Change) { c.From = 4 })
 		}},
 		{audit.EffectsStale, nil, "another version was expected", func(h *history) {
 			two := int64(2)
 			h.get(0, 2).In[3].Submit.Operation.ExpectedVersion = &two
 		}},
 		{audit.EffectsFold, nil, "a change that cannot be folded", func(h *history) {
-			change(result(h, 0, 19), func(c *entity.Change) { c.Kind = "magic" })
+			change(result(h, 0, 20), func(c *entity.Change) { c.Kind = "magic" })
 		}},
 		{audit.EffectsRevision, nil, "another entity's change", func(h *history) {
-			change(result(h, 0, 19), func(c *entity.Change) { c.ID = "e33" })
+			change(result(h, 0, 20), func(c *entity.Change) { c.ID = "e33" })
 		}},
 		{audit.EffectsBorrow, nil, "another value than the source had", func(h *history) {
-			change(result(h, 0, 21), func(c *entity.Change) { c.Set["n"] = json.RawMessage("9") })
+			change(result(h, 0, 22), func(c *entity.Change) { c.Set["n"] = json.RawMessage("9") })
 		}},
 		{audit.EffectsBorrow, nil, "a revision that is yet to come", func(h *history) {
-			change(result(h, 0, 21), func(c *entity.Change) { c.Source["n"].Revision = 2 })
+			change(result(h, 0, 22), func(c *entity.Change) { c.Source["n"].Revision = 2 })
 		}},
 		{audit.EffectsBorrow, nil, "a field that never was", func(h *history) {
-			change(result(h, 0, 21), func(c *entity.Change) { c.Source["n"].Field = "m" })
+			change(result(h, 0, 22), func(c *entity.Change) { c.Source["n"].Field = "m" })
 		}},
-		{audit.CausesType, []string{audit.CausesFollowUp}, "a follow-up of nothing", func(h *history) { h.get(0, 20).In[0].Submit.CausedBy = "" }},
-		{audit.CausesMissing, []string{audit.CausesFollowUp}, "a follow-up of another cause", func(h *history) { h.get(0, 20).In[0].Submit.CausedBy = "x" }},
-		{audit.CausesFollowUp, nil, "a follow-up that never came", func(h *history) { h.cut(19); h.busy = false }},
+		{audit.CausesType, []string{audit.CausesFollowUp}, "a follow-up of nothing", func(h *history) { h.get(0, 21).In[0].Submit.CausedBy = "" }},
+		{audit.CausesMissing, []string{audit.CausesFollowUp}, "a follow-up of another cause", func(h *history) { h.get(0, 21).In[0].Submit.CausedBy = "x" }},
+		{audit.CausesFollowUp, nil, "a follow-up that never came", func(h *history) { h.cut(20); h.busy = false }},
 		{audit.CausesFollowUpLost, nil, "a follow-up is cancelled", lostFollowUp(
-			arbiter.Effect{Cancelled: &arbiter.Cancelled{OpID: "z", Target: "e1", Reason: op.CancelledByRequest}},
-			arbiter.Input{Cancel: &arbiter.Cancel{Place: op.Place{Seq: 18}, Target: "e1", OpID: "z"}})},
+			cancelled("z", "e1"), cancel(19, "e1", "z"))},
 		{audit.CausesFollowUpLost, nil, "a follow-up expires", lostFollowUp(rejected("z", "e1", op.Pending, op.Expired))},
 		{audit.CausesFollowUpLost, nil, "a follow-up is shed", lostFollowUp(rejected("z", "e1", op.Pending, op.StagingFull))},
 		{audit.CausesCancel, nil, "nobody asked for the cancel", func(h *history) {
-			s := h.get(0, 15)
+			s := h.get(0, 16)
 			s.In, s.Out[1].Repeated.Seq = s.In[1:], 12
 		}},
 	}
@@ -273,9 +273,9 @@ func effectMutants() []mutant {
 // lostFollowUp ends the story with z, which is given up instead of decided.
 func lostFollowUp(e arbiter.Effect, in ...arbiter.Input) func(h *history) {
 	return func(h *history) {
-		h.cut(20)
-		s := h.get(0, 20)
+		h.cut(21)
+		s := h.get(0, 21)
 		s.In, s.Out = append(s.In, in...), []arbiter.Effect{s.Out[0], e}
-		s.Cursor = 18
+		s.Cursor = 19
 	}
 }

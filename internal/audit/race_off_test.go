@@ -2,5 +2,4 @@
 
 package audit_test
 
-// lives is how many random lives a test leads.
-const lives uint64 = 60
+const defaultLives = 60

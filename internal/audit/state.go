@@ -2,8 +2,8 @@ package audit
 
 import (
 	"cmp"
-	"container/heap"
 	"crypto/sha256"
+	"encoding/binary"
 	"maps"
 	"slices"
 	"time"
@@ -27,38 +27,48 @@ func keyOf(id string) key {
 	return key(h[:16])
 }
 
+// short is enough of a key to compare a record with.
+func (k key) short() uint32 { return binary.LittleEndian.Uint32(k[:]) }
+
 // partition is the reconstructed state of one partition.
 type partition struct {
-	id      int
-	step    uint64
-	epoch   uint64
-	cursor  uint64
-	owner   string
-	at      time.Time
-	place   op.Place // of the last intake message consumed
-	policy  arbiter.Policy
-	open    map[key]*operation
-	done    map[key]past
-	kin     map[key]kin
-	missing map[key][]*operation // staged operations by the ancestor at which their walk ended
-	heard   uint32               // operations that ended or were told about
-	targets map[string]*target
+	id       int
+	step     uint64
+	epoch    uint64
+	cursor   uint64
+	consumed uint64 // highest place in the intake of what was applied
+	owner    string
+	at       time.Time
+	place    op.Place // of the last intake message consumed
+	policy   arbiter.Policy
+	open     map[key]*operation
+	done     map[key]past
+	kin      map[key]kin
+	missing  map[key][]*operation // staged operations by the ancestor at which their walk ended
+	heirs    map[key][]*operation // open operations by ancestor
+	rivals   map[key][]*operation // open operations by submitter, type and target
+	cut      cuts                 // ancestors whose cancellation took their heirs along
+	doomed   []*operation         // whose end is settled and has to be told
+	heard    uint32               // operations that ended or were told about
+	targets  map[string]*target
 
 	backoffs alarms // ends of backoffs
-	alarms   alarms // leases, deadlines and windows
+	alarms   alarms // leases, ends of grace, deadlines and windows
 
 	short bool      // the last step may have left behind what was due
 	left  []*target // what it may have left undecided
 
 	entities int
 	running  int // executing operations
+	foreign  int // open operations of somebody else
 }
 
 func newPartition(id int) *partition {
 	return &partition{
 		id: id, policy: arbiter.DefaultPolicy(),
 		open: map[key]*operation{}, done: map[key]past{}, kin: map[key]kin{},
-		missing: map[key][]*operation{}, targets: map[string]*target{},
+		missing: map[key][]*operation{}, heirs: map[key][]*operation{}, rivals: map[key][]*operation{},
+		cut: cuts{byKey: map[key]uint64{}}, targets: map[string]*target{},
 	}
 }
 
@@ -78,32 +88,63 @@ func (p *partition) byPlace() []*operation {
 	})
 }
 
+// belongs notes whether o is somebody else's.
+func (p *partition) belongs(o *operation, foreign bool) {
+	switch {
+	case foreign && !o.foreign:
+		p.foreign++
+	case !foreign && o.foreign:
+		p.foreign--
+	}
+	o.foreign = foreign
+}
+
 // operation is one that has no terminal record yet.
 type operation struct {
-	id         string
-	key        key
-	kind       string
-	target     *target
-	place      op.Place
-	priority   op.Priority
-	parent     key
-	onConflict op.Conflict
-	maxRetries int
-	expected   *int64 // version of the entity
-	accepted   time.Time
-	expires    time.Time // never where zero
+	id          string
+	key         key
+	kind        string
+	submitter   string
+	target      *target
+	place       op.Place
+	priority    op.Priority // what the policy made of what was asked for
+	asked       op.Priority // what was asked for, where that is another
+	parent      key
+	request     key    // equal for operations that ask for the same change
+	rivalry     key    // equal for those of one submitter, type and target; zero without a submitter
+	retryOf     uint32 // short
+	onConflict  op.Conflict
+	preemptible bool
+	foreign     bool // of somebody whose operations are not demanded to end
+	maxRetries  int
+	expected    *int64 // version of the entity
+	accepted    time.Time
+	expires     time.Time // never where zero
 
 	status  op.Status
 	slot    int // index in target.staged; -1 outside
 	waiting bool
 	due     time.Time // end of the backoff
-	retries int
-	lapses  int
-	attempt int
-	granted time.Time
-	lease   time.Time
+	lapsed  bool      // an attempt lapsed, and what follows from it has not been told
+	turned  op.Reason // why it must not be staged
 	failure *op.Failure
 	winner  string
+	reason  op.Reason // of an open operation: coalesced, preempted
+
+	attempt     int
+	retries     int
+	lapses      int
+	unclaimed   int // lapses of attempts that nobody had begun
+	preemptions int
+	granted     time.Time
+	lease       time.Time
+	claimed     bool // a heartbeat came for the current attempt
+	stop        *stop
+	told        struct{ grace, execution bool } // protections of the current attempt
+
+	leader *operation   // the one that it was coalesced into
+	riders []*operation // those that were coalesced into it
+	dooms  []doom
 
 	rank    rank
 	ranked  bool
@@ -118,19 +159,38 @@ func (o *operation) followUp() bool { return o.kind == op.TypeFollowUp }
 // over reports whether the deadline or the maximum age of o has passed.
 func (o *operation) over(at time.Time) bool { return !o.expires.IsZero() && !o.expires.After(at) }
 
+// back reports whether the backoff of o has ended and nothing has said so yet.
+func (o *operation) back(at time.Time) bool { return o.waiting && !o.due.After(at) }
+
+// adrift reports whether a pending operation is nowhere.
+func (o *operation) adrift() bool {
+	return o.status == op.Pending && o.slot < 0 && !o.waiting && o.leader == nil && len(o.dooms) == 0
+}
+
+// stop is a cancel that waits for the end of grace.
+type stop struct {
+	at    time.Time
+	alone bool // spares the descendants
+}
+
 // past is what is kept of an operation that ended: enough to recognise anything
 // that follows, to inherit from it and to compare its record.
 type past struct {
-	parent   key
-	winner   key
-	seq      uint64 // of the intake
-	ended    int64  // nanoseconds since 1970
-	heard    uint32 // how many were heard of before it
-	retries  uint16
-	attempts uint16
-	priority uint8
-	status   uint8 // index in op.Statuses
-	reason   uint8 // 1 + index in op.Reasons; 0 is none
+	parent      key
+	winner      key
+	seq         uint64 // of the intake
+	ended       int64  // nanoseconds since 1970
+	heard       uint32 // how many were heard of before it
+	retryAfter  uint32 // milliseconds
+	retryOf     uint32 // short
+	retries     uint16
+	attempts    uint16
+	preemptions uint16
+	priority    uint8
+	asked       uint8
+	status      uint8 // index in op.Statuses
+	reason      uint8 // 1 + index in op.Reasons; 0 is none
+	cascade     bool  // its cancellation took its descendants along
 }
 
 // The words that past keeps as numbers.
@@ -164,7 +224,8 @@ type target struct {
 	unsure    bool      // opened and closes depend on an order that was not recorded
 	doubtful  bool      // in this step, the staging area may have been empty for a moment or not
 	touched   bool
-	before    int // staged operations when the step first touched the target
+	stirred   bool // in this step, something happened after which the executing operation is contested
+	before    int  // staged operations when the step first touched the target
 
 	head    *entity.Entity
 	tainted bool              // a change could not be folded; nothing more is known of it
@@ -200,76 +261,18 @@ func (p *partition) unstage(o *operation) {
 	o.slot = -1
 }
 
-// alarm is an instant at which something has to have happened.
-type alarm struct {
-	at      time.Time
-	kind    alarmKind
-	o       *operation
-	t       *target
-	attempt int
-}
+// enlist adds o to the list under a key, and delist takes it off again.
+func enlist(in map[key][]*operation, k key, o *operation) { in[k] = append(in[k], o) }
 
-type alarmKind int
-
-const (
-	alarmLease alarmKind = iota
-	alarmExpiry
-	alarmBackoff
-	alarmWindow
-)
-
-// live reports whether the alarm still means anything.
-func (a *alarm) live() bool {
-	switch a.kind {
-	case alarmLease:
-		return a.o.status == op.Executing && a.o.attempt == a.attempt
-	case alarmExpiry:
-		return !a.o.status.Terminal()
-	case alarmBackoff:
-		return a.o.waiting && a.o.due.Equal(a.at)
-	case alarmWindow:
-		return len(a.t.staged) > 0 && a.t.closes.Equal(a.at)
+func delist(in map[key][]*operation, k key, o *operation) {
+	list := in[k]
+	i := slices.Index(list, o)
+	switch last := len(list) - 1; {
+	case i < 0:
+	case last == 0:
+		delete(in, k)
+	default:
+		list[i], list[last] = list[last], nil
+		in[k] = list[:last]
 	}
-	return false
-}
-
-type alarms []alarm
-
-func (h alarms) Len() int           { return len(h) }
-func (h alarms) Less(i, j int) bool { return h[i].at.Before(h[j].at) }
-func (h alarms) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-
-// Push implements heap.Interface.
-func (h *alarms) Push(x any) { *h = append(*h, x.(alarm)) }
-
-// Pop implements heap.Interface.
-func (h *alarms) Pop() any {
-	old := *h
-	x := old[len(old)-1]
-	old[len(old)-1] = alarm{}
-	*h = old[:len(old)-1]
-	return x
-}
-
-// set adds an alarm. Alarms are not taken out when they lose their meaning, so
-// the heap is swept before it outgrows the open operations.
-func (p *partition) set(h *alarms, x alarm) {
-	if len(*h) > 4*len(p.open)+1024 {
-		*h = slices.DeleteFunc(*h, func(x alarm) bool { return !x.live() })
-		heap.Init(h)
-	}
-	heap.Push(h, x)
-}
-
-// due reports whether an alarm may be due at the instant.
-func (h alarms) due(at time.Time) bool { return len(h) > 0 && !h[0].at.After(at) }
-
-// next takes the next live alarm that is due at the instant.
-func (h *alarms) next(at time.Time) (alarm, bool) {
-	for h.due(at) {
-		if x := heap.Pop(h).(alarm); x.live() {
-			return x, true
-		}
-	}
-	return alarm{}, false
 }

@@ -24,13 +24,14 @@ var (
 //	6, 7  b is back and wins alone
 //	8     b fails for good; d is back
 //	9     d has its second attempt
-//	10    whose lease runs out
+//	10    whose lease runs out: it backs off
 //	11    r2 takes over
-//	12    d has its third attempt
-//	13    the second attempt's executor is refused, the third modifies e1
-//	14-16 k is cancelled; a is submitted again; an invalid message; a policy
-//	17-19 x inherits from f, which partition 1 holds; y expires waiting
-//	20-21 z follows up on f
+//	12,13 d is back and has its third attempt
+//	14    the second attempt's executor is refused, the third modifies e1
+//	15-17 k is cancelled; a is submitted again; an invalid message; a policy
+//	      partition 1, which holds f, is told of it
+//	18-20 x inherits from f; y expires waiting
+//	21,22 z follows up on f
 func story() *history {
 	h := newHistory()
 	a, b := operation("a", "e1", 5), operation("b", "e1", 5, onConflict(op.OnConflictRetry))
@@ -52,13 +53,14 @@ func story() *history {
 	h.step(40, inputs(failure("d", "e1", 1, hiccup)), failed("d", "e1", 1, hiccup), retry("d", "e1", 1, 40, 100))
 	h.step(120, nil)
 	h.step(130, nil, decision("d7", "e1", 120, 130, 130, op.RuleOnly, contender(b, 2, op.VerdictWon, "")), granted("b", "e1", 1, 5, "d7", 130))
-	h.step(140, inputs(failure("b", "e1", 1, stale)), failed("b", "e1", 1, stale), rejected("b", "e1", op.Failed, op.StaleVersion))
+	h.step(140, inputs(failure("b", "e1", 1, stale)), failed("b", "e1", 1, stale), rejected("b", "e1", op.Failed, op.StaleVersion, stale))
 	h.step(150, nil, decision("d9", "e1", 140, 150, 150, op.RuleOnly, contender(d, 4, op.VerdictWon, "")), granted("d", "e1", 2, 5, "d9", 150))
-	h.step(30150, nil, arbiter.Effect{Lapsed: &arbiter.Lapsed{OpID: "d", Target: "e1", Attempt: 2, RetryCount: 1}})
+	h.step(30150, nil, lapsed("d", "e1", 2, 1), retry("d", "e1", 1, 30150, 90))
 	h.takeover(h.step(30155, nil), "r2")
-	h.step(30160, nil, decision("d11", "e1", 30150, 30160, 30160, op.RuleOnly, contender(d, 4, op.VerdictWon, "")),
-		granted("d", "e1", 3, 5, "d11", 30160))
-	h.step(30170, inputs(success("d", "e1", 2, modified(1, "2")), success("d", "e1", 3, modified(1, "3"))),
+	h.step(30240, nil)
+	h.step(30250, nil, decision("d11", "e1", 30240, 30250, 30250, op.RuleOnly, contender(d, 4, op.VerdictWon, "")),
+		granted("d", "e1", 3, 5, "d11", 30250))
+	h.step(30260, inputs(success("d", "e1", 2, modified(1, "2")), success("d", "e1", 3, modified(1, "3"))),
 		arbiter.Effect{Refused: &arbiter.Refused{OpID: "d", Target: "e1", Attempt: 2, Why: "the current attempt is 3"}},
 		succeeded("d", "e1", 3, 1))
 	storyOfOthers(h, a)
@@ -66,47 +68,62 @@ func story() *history {
 }
 
 func storyOfOthers(h *history, a op.Operation) {
-	h.step(30200, inputs(submit(10, operation("k", "e2", 5))), accepted("k"))
-	h.step(30205, inputs(
-		arbiter.Input{Cancel: &arbiter.Cancel{Place: op.Place{Seq: 11}, Target: "e2", OpID: "k"}},
+	h.step(30300, inputs(submit(10, operation("k", "e2", 5))), accepted("k"))
+	h.step(30305, inputs(
+		cancel(11, "e2", "k"),
 		submit(12, a),
 		arbiter.Input{Invalid: &arbiter.Invalid{Place: op.Place{Seq: 13}, Error: op.Errorf(op.CodeBadJSON, "", "no")}}),
-		arbiter.Effect{Cancelled: &arbiter.Cancelled{OpID: "k", Target: "e2", Reason: op.CancelledByRequest}},
+		cancelled("k", "e2"),
 		arbiter.Effect{Repeated: &arbiter.Repeated{OpID: "a", Place: op.Place{Seq: 12}}})
-	policy := arbiter.DefaultPolicy()
-	policy.Revision, policy.StagingWindow = 7, 0
-	h.step(30210, inputs(arbiter.Input{Policy: &policy}))
+	h.step(30310, inputs(policy(func(p *arbiter.Policy) { p.Revision, p.StagingWindow = 7, 0 })))
 
 	f := operation("f", "e9", 9, parent("nobody"))
-	nobody := arbiter.Input{Kin: &arbiter.Kin{OpID: "nobody", Unknown: true, Upto: 16}}
-	h.stepOf(1, 30200, nil)
-	h.stepOf(1, 30201, inputs(submit(14, f)), accepted("f"))
+	nobody := unknown("nobody", 17)
+	h.stepOf(1, 30300, nil)
+	h.stepOf(1, 30301, inputs(submit(14, f)), accepted("f"))
 	fc := contender(f, 14, op.VerdictWon, "")
 	fc.UnknownParent = "nobody"
-	h.stepOf(1, 30211, inputs(nobody), decision("p1", "e9", 30201, 30211, 30211, op.RuleOnly, fc), granted("f", "e9", 1, 9, "p1", 30211))
+	h.stepOf(1, 30311, inputs(nobody), decision("p1", "e9", 30301, 30311, 30311, op.RuleOnly, fc), granted("f", "e9", 1, 9, "p1", 30311))
 	change := created("e9")
 	change.Follow = []entity.FollowUp{{Target: "e1", Params: entity.FollowParams{Note: "seen"}}}
-	h.stepOf(1, 30212, inputs(success("f", "e9", 1, change)), succeeded("f", "e9", 1, 0))
+	h.stepOf(1, 30312, inputs(success("f", "e9", 1, change)), succeeded("f", "e9", 1, 0))
+
+	h.stepOf(1, 30313, inputs(arbiter.Input{Cancel: &arbiter.Cancel{Place: op.Place{Seq: 15}, Ancestors: []string{"k"}}}))
 
 	x, y := operation("x", "e3", 5, parent("f")), operation("y", "e4", 5, deadline(5), parent("someone"))
-	h.step(30215, inputs(submit(15, x), submit(16, y)), accepted("x"), accepted("y"))
-	xc := contender(x, 15, op.VerdictWon, "")
+	h.step(30315, inputs(submit(16, x), submit(17, y)), accepted("x"), accepted("y"))
+	xc := contender(x, 16, op.VerdictWon, "")
 	xc.Effective, xc.Path, xc.UnknownParent = 9, []string{"f"}, "nobody"
-	dec := decision("d17", "e3", 30215, 30215, 30217, op.RuleOnly, xc)
+	dec := decision("d17", "e3", 30315, 30315, 30317, op.RuleOnly, xc)
 	dec.Decision.PolicyRevision = 7
-	h.step(30217, inputs(arbiter.Input{Kin: &arbiter.Kin{OpID: "f", Priority: 9, Parent: "nobody"}}, nobody), dec, granted("x", "e3", 1, 9, "d17", 30217))
-	h.step(30220, inputs(success("x", "e3", 1, created("e3"))), succeeded("x", "e3", 1, 0), rejected("y", "e4", op.Pending, op.Expired))
+	h.step(30317, inputs(arbiter.Input{Kin: &arbiter.Kin{OpID: "f", Priority: 9, Parent: "nobody"}}, nobody), dec, granted("x", "e3", 1, 9, "d17", 30317))
+	h.step(30320, inputs(success("x", "e3", 1, created("e3"))), succeeded("x", "e3", 1, 0), rejected("y", "e4", op.Pending, op.Expired))
 
 	z := operation("z", "e1", 10, func(o *op.Operation) { o.Type = op.TypeFollowUp })
-	in := submit(17, z)
+	in := submit(18, z)
 	in.Submit.CausedBy = "f"
-	dec = decision("d19", "e1", 30230, 30230, 30230, op.RuleOnly, contender(z, 17, op.VerdictWon, ""))
+	dec = decision("d19", "e1", 30330, 30330, 30330, op.RuleOnly, contender(z, 18, op.VerdictWon, ""))
 	dec.Decision.PolicyRevision = 7
-	h.step(30230, inputs(in), accepted("z"), dec, granted("z", "e1", 1, 10, "d19", 30230))
+	h.step(30330, inputs(in), accepted("z"), dec, granted("z", "e1", 1, 10, "d19", 30330))
 	borrow := &entity.Change{Kind: entity.Borrowed, Base: 2, From: 1, Set: created("").Set, Source: map[string]*entity.Source{
 		"n": {EntityID: "e9", Version: 1, Revision: 1, Field: "n"},
 	}}
-	h.step(30240, inputs(success("z", "e1", 1, borrow)), succeeded("z", "e1", 1, 0))
+	h.step(30340, inputs(success("z", "e1", 1, borrow)), succeeded("z", "e1", 1, 0))
+}
+
+// The short histories that mutants break are clean without them.
+func TestCleanShortHistoriesBreakNothing(t *testing.T) {
+	for name, tell := range map[string]func(h *history){
+		"preempted": preempted(110), "cancelled at last": ended, "cancelled at once": cancelledAt(110),
+		"orphans": orphans, "orphans found late": foundLate, "shared": both, "failed together": neither, "parted": apart,
+		"superseded": replaced, "aged": aged, "expired after a failure": expiresAfterFailure(hiccup),
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHistory()
+			alone(tell)(h)
+			wantOnly(t, h.read(t, audit.Options{}).Finish(false))
+		})
+	}
 }
 
 func TestCleanHistoryBreaksNothing(t *testing.T) {
@@ -117,7 +134,7 @@ func TestCleanHistoryBreaksNothing(t *testing.T) {
 		r.Steps, r.Takeovers, r.Operations, r.Repeated, r.Succeeded, r.Rejected, r.Cancelled, r.Open,
 		r.Decisions, r.Attempts, r.Retries, r.Lapsed, r.Refused, r.Effects, r.Invalid, r.Entities,
 	}
-	want := [...]int{25, 3, 9, 1, 5, 3, 1, 0, 8, 8, 2, 1, 1, 5, 1, 3}
+	want := [...]int{27, 3, 9, 1, 5, 3, 1, 0, 8, 8, 3, 1, 1, 5, 1, 3}
 	if got != want {
 		t.Errorf("counts are %v, want %v", got, want)
 	}

@@ -8,15 +8,9 @@ import (
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
 
-// rejected checks a rejection: of a submission that was never accepted, or of an
-// open operation.
+// rejected checks the rejection of an open operation.
 func (v *visit) rejected(e *arbiter.Rejected) {
 	v.a.terminal++
-	k := keyOf(e.OpID)
-	if _, ended := v.p.done[k]; !ended && v.p.open[k] == nil {
-		v.turnedAway(e)
-		return
-	}
 	o := v.subject(e.OpID, e.Target, "Rejected")
 	if o == nil {
 		return
@@ -24,11 +18,11 @@ func (v *visit) rejected(e *arbiter.Rejected) {
 	if e.From != o.status {
 		v.bad(LifeFrom, e.OpID, "rejected from %s, its status was %s", e.From, o.status)
 	}
-	if e.Reason == op.LowerPriority || e.Reason == op.LaterSubmission {
-		v.conflict(e, o)
-	} else {
-		v.reason(e, o)
+	inherited := v.reason(e, o)
+	if !inherited {
+		v.lastError(e, o)
 	}
+	v.retryAfter(e)
 	switch {
 	case o.status != op.Executing:
 		v.move(o, op.Rejected)
@@ -38,32 +32,108 @@ func (v *visit) rejected(e *arbiter.Rejected) {
 	default:
 		v.move(o, op.Rejected)
 	}
+	riders := doom{kind: doomPart}
+	if e.Failure != nil && (e.From == op.Failed || e.Reason == op.MaxRetries || inherited) {
+		riders = doom{kind: doomFail, reason: e.Reason, failure: e.Failure}
+	}
 	v.a.report.Rejected++
-	v.finish(o, e.Reason, e.Winner)
+	v.finish(o, &end{reason: e.Reason, winner: e.Winner, retryAfter: e.RetryAfter, riders: riders})
 }
 
-// turnedAway takes a submission that was refused on arrival.
-func (v *visit) turnedAway(e *arbiter.Rejected) {
-	in := v.claim(submitOf(e.OpID))
-	if in == nil {
-		v.bad(LifeUnknownOperation, e.OpID, "Rejected of an operation that was never submitted")
-		return
-	}
-	if e.From != "" && e.From != op.Pending {
-		v.bad(LifeFrom, e.OpID, "rejected on arrival from %s", e.From)
-	}
-	switch e.Reason {
-	case op.StagingFull, op.Overloaded, op.Expired, op.Invalid, op.UnknownType, op.Paused:
+// reason checks why an operation is rejected. It reports whether it shares the
+// failure of the one that it was coalesced into.
+func (v *visit) reason(e *arbiter.Rejected, o *operation) (inherited bool) {
+	why := e.Reason
+	switch {
+	case o.status == op.Failed && o.failure != nil && o.failure.Terminal:
+		want := o.failure.Reason
+		if want == "" {
+			want = op.TerminalError
+		}
+		if why != want {
+			v.bad(LifeReason, e.OpID, "rejected for %q, its terminal failure asks for %q", why, want)
+		}
+	case o.status == op.Failed && why != op.MaxRetries:
+		v.bad(LifeReason, e.OpID, "rejected for %q out of %s", why, o.status)
+	case v.failedWith(e, o):
+		return true
+	case o.turned != "" && o.turned != why && o.turned != op.Superseded:
+		v.bad(LifeReason, e.OpID, "rejected for %q, it is to be turned away as %s", why, o.turned)
+	case why == op.LowerPriority, why == op.LaterSubmission:
+		v.conflict(e, o)
+	case why == op.MaxRetries:
+		v.exhausted(e, o)
+	case why == op.Expired:
+		if v.kept(o, "expired") && o.status == op.Pending && !o.over(v.s.At) {
+			v.bad(LifeExpiredEarly, e.OpID, "expired before its end at %s", o.expires.Format(timeFormat))
+		}
+	case why == op.StagingFull:
+		v.shed(o)
+	case why == op.Superseded:
+		v.superseded(e, o)
+	case why == op.UnknownType:
+		v.unknownType(e, o)
+	case why == op.Overloaded, why == op.Paused, why == op.Invalid:
+		v.turnedAway(e, o)
 	default:
-		v.bad(LifeReason, e.OpID, "rejected on arrival for %q", e.Reason)
+		v.bad(LifeReason, e.OpID, "rejected for %q out of %s", why, o.status)
 	}
-	o := v.open(in.Submit)
-	if e.Target != o.target.id {
-		v.bad(LifeTarget, e.OpID, "Rejected on target %s, its target is %s", e.Target, o.target.id)
+	return false
+}
+
+// failedWith reports whether o shares a failure, and checks that it does so
+// unchanged.
+func (v *visit) failedWith(e *arbiter.Rejected, o *operation) bool {
+	if len(o.dooms) == 0 || e.Winner == "" {
+		return false
 	}
-	o.status = op.Rejected
-	v.a.report.Rejected++
-	v.finish(o, e.Reason, e.Winner)
+	d := o.discharge(doomFail, keyOf(e.Winner))
+	if d == nil {
+		return false
+	}
+	if d.reason != e.Reason || !sameFailure(d.failure, e.Failure) {
+		v.bad(LifeRiders, e.OpID, "rejected for %q with %s, which was rejected for %q, or the error is another", e.Reason, e.Winner, d.reason)
+	}
+	return true
+}
+
+// lastError checks that a rejection carries the last real error, if there was one.
+// Who loses is told about the winner instead.
+func (v *visit) lastError(e *arbiter.Rejected, o *operation) {
+	want := o.failure
+	switch {
+	case e.Reason == op.LowerPriority, e.Reason == op.LaterSubmission, e.Reason == op.Invalid && o.failure == nil:
+		return
+	case want != nil && want.Code == arbiter.CodeLeaseOver && e.Failure != nil && e.Failure.Code == want.Code:
+		return // its words are the partition's
+	}
+	if !sameFailure(want, e.Failure) {
+		v.bad(LifeError, e.OpID, "rejected for %q with the error %v, the last one was %v", e.Reason, e.Failure, want)
+	}
+}
+
+func sameFailure(a, b *op.Failure) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.Code == b.Code && a.Message == b.Message && a.Terminal == b.Terminal && a.Reason == b.Reason
+}
+
+// retryAfter checks what a rejection for want of room says about coming again. A
+// policy of the same step may be in force already.
+func (v *visit) retryAfter(e *arbiter.Rejected) {
+	want := time.Duration(0)
+	if e.Reason == op.StagingFull || e.Reason == op.Overloaded {
+		want = comeAgain(&v.p.policy)
+		for i := v.applied; i < len(v.s.In); i++ {
+			if p := v.s.In[i].Policy; p != nil && e.RetryAfter == comeAgain(p) {
+				return
+			}
+		}
+	}
+	if e.RetryAfter != want {
+		v.bad(LifeRetryAfter, e.OpID, "rejected for %q, to come again after %s, right is %s", e.Reason, e.RetryAfter, want)
+	}
 }
 
 // conflict checks the rejection of a loser.
@@ -76,41 +146,17 @@ func (v *visit) conflict(e *arbiter.Rejected, o *operation) {
 		v.bad(ResolutionNoDecision, e.OpID, "rejected for %q without a decision of this step that says so", e.Reason)
 		return
 	}
-	v.told(r, o, e.Winner, e.Reason)
+	v.informed(r, o, e.Winner, e.Reason)
 }
 
-// told checks what a loser learns about the decision that it lost.
-func (v *visit) told(r *ruling, o *operation, winner string, reason op.Reason) {
+// informed checks what a loser learns about the decision that it lost.
+func (v *visit) informed(r *ruling, o *operation, winner string, reason op.Reason) {
 	if winner != r.d.Winner {
 		v.bad(ResolutionReason, o.id, "told that %s won decision %s, the winner is %s", winner, r.d.ID, r.d.Winner)
 		return
 	}
 	if want := v.lostBy(r.d, o); r.reasons && reason != want {
 		v.bad(ResolutionReason, o.id, "told %q by decision %s, right is %q", reason, r.d.ID, want)
-	}
-}
-
-// reason checks a rejection that no conflict led to.
-func (v *visit) reason(e *arbiter.Rejected, o *operation) {
-	switch why := e.Reason; {
-	case why == op.MaxRetries:
-		v.exhausted(e, o)
-	case why == op.Expired:
-		if v.kept(o, "expired") && o.status == op.Pending && !o.over(v.s.At) {
-			v.bad(LifeExpiredEarly, e.OpID, "expired before its end at %s", o.expires.Format(timeFormat))
-		}
-	case why == op.StagingFull:
-		v.shed(o)
-	case o.status == op.Failed && o.failure != nil && o.failure.Terminal:
-		want := o.failure.Reason
-		if want == "" {
-			want = op.TerminalError
-		}
-		if why != want {
-			v.bad(LifeReason, e.OpID, "rejected for %q, its terminal failure asks for %q", why, want)
-		}
-	default:
-		v.bad(LifeReason, e.OpID, "rejected for %q out of %s", why, o.status)
 	}
 }
 
@@ -123,14 +169,14 @@ func (v *visit) kept(o *operation, what string) bool {
 	return !o.followUp()
 }
 
-// exhausted checks a rejection for want of retries: after a failure or a lost
-// decision.
+// exhausted checks a rejection for want of retries: after a failure, the lapse of
+// an attempt that somebody had begun, or a lost decision.
 func (v *visit) exhausted(e *arbiter.Rejected, o *operation) {
 	if o.retries < o.maxRetries {
 		v.bad(LifeReason, e.OpID, "rejected for %q after %d of %d retries", e.Reason, o.retries, o.maxRetries)
 	}
 	if o.slot < 0 {
-		if o.status == op.Pending {
+		if o.status == op.Pending && (!o.lapsed || !o.claimed) {
 			v.bad(LifeReason, e.OpID, "rejected for %q after no failure and no lost decision", e.Reason)
 		}
 		return
@@ -138,7 +184,7 @@ func (v *visit) exhausted(e *arbiter.Rejected, o *operation) {
 	if r := v.carry(e.Decision, e.OpID, op.VerdictRejected); r == nil {
 		v.bad(ResolutionNoDecision, e.OpID, "staged and rejected for %q without a decision of this step that says so", e.Reason)
 	} else {
-		v.told(r, o, e.Winner, v.lostBy(r.d, o))
+		v.informed(r, o, e.Winner, v.lostBy(r.d, o))
 	}
 }
 
@@ -149,9 +195,8 @@ func (v *visit) shed(o *operation) {
 	if !v.kept(o, "shed") {
 		return
 	}
-	if o.waiting && !o.due.After(v.s.At) && !o.over(v.s.At) {
-		v.advance(len(v.s.In)) // it came back in this step, and was shed at once
-		v.stage(o)
+	if !o.over(v.s.At) {
+		v.comeBack(o) // and was shed at once
 	}
 	t := o.target
 	if o.slot < 0 {
@@ -170,7 +215,7 @@ func (v *visit) shed(o *operation) {
 	}
 	for _, x := range t.staged {
 		// A newcomer is staged after those that it is an ancestor of are shed.
-		if x != o && x != v.newcomer && !x.followUp() && v.p.better(o, x) {
+		if x != o && x != v.newcomer && !x.followUp() && v.better(o, x) {
 			v.bad(ResolutionShed, o.id, "shed from target %s, though %s ranks lower", t.id, x.id)
 			return
 		}
@@ -180,10 +225,10 @@ func (v *visit) shed(o *operation) {
 // jitterBuckets divides the jitter of the backoffs for the test of uniformity.
 const jitterBuckets = 10
 
-// backoff checks the delay of one retry.
-func (v *visit) backoff(e *arbiter.Retry) {
+// backoff checks the delay of one retry, the n-th from 0.
+func (v *visit) backoff(e *arbiter.Retry, n int) {
 	p := &v.p.policy
-	d := float64(backoffOf(p.RetryBase, p.RetryMax, e.RetryCount-1))
+	d := float64(backoffOf(p.RetryBase, p.RetryMax, n))
 	const slack = float64(time.Microsecond)
 	low, high := 0.8*d, 1.2*d
 	if got := float64(e.Delay); got < low-slack || got > high+slack {

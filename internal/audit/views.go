@@ -7,6 +7,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/hierarchy-bus/hierarchy/internal/entity"
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
@@ -106,17 +107,28 @@ func (a *Auditor) CheckRecord(opID string, rec *op.Record) {
 		if _, ended := p.done[k]; o == nil && !ended || rec != nil && rec.Partition != p.id {
 			continue
 		}
-		want := told{status: d.became(), reason: d.why(), winner: d.winner, attempt: int(d.attempts), retries: int(d.retries)}
+		want := told{
+			status: d.became(), reason: d.why(), winner: d.winner, attempt: int(d.attempts), retries: int(d.retries),
+			preemptions: int(d.preemptions), priority: op.Priority(d.priority), asked: op.Priority(d.asked),
+			retryOf: d.retryOf, retryAfter: int64(d.retryAfter),
+		}
 		if o != nil {
-			want = told{status: o.status, winner: keyOf(o.winner), attempt: o.attempt, retries: o.retries}
+			want = toldOfOpen(o)
 		}
 		if rec == nil {
 			bad(p, "the view lacks it, the history says %s", want.status)
 			return
 		}
-		got := told{status: rec.Status, reason: rec.Reason, winner: keyOf(rec.Winner), attempt: rec.Attempt, retries: rec.RetryCount}
-		if o != nil {
+		got := told{
+			status: rec.Status, reason: rec.Reason, winner: keyOf(rec.Winner), attempt: rec.Attempt, retries: rec.RetryCount,
+			preemptions: rec.Preemptions, priority: rec.Priority, asked: rec.Asked,
+			retryOf: keyOf(rec.RetryOf).short(), retryAfter: rec.RetryAfterMS, cancelAt: instant(rec.CancelAt), retryAt: instant(rec.RetryAt),
+		}
+		if o != nil && o.reason == "" {
 			got.reason = "" // a hint about what it waits for, nothing the history settles
+		}
+		if o != nil && o.slot >= 0 {
+			got.retryAt = 0 // it came back, which is no reason to tell
 		}
 		if got != want {
 			bad(p, "the view says %s, the history says %s", &got, &want)
@@ -130,13 +142,43 @@ func (a *Auditor) CheckRecord(opID string, rec *op.Record) {
 
 // told is what a record says that the history settles.
 type told struct {
-	status  op.Status
-	reason  op.Reason
-	winner  key
-	attempt int
-	retries int
+	status      op.Status
+	reason      op.Reason
+	winner      key
+	attempt     int
+	retries     int
+	preemptions int
+	priority    op.Priority
+	asked       op.Priority
+	retryOf     uint32
+	retryAfter  int64 // milliseconds
+	cancelAt    int64 // nanoseconds since 1970; 0: never
+	retryAt     int64
+}
+
+// toldOfOpen is what the record of an open operation has to say.
+func toldOfOpen(o *operation) told {
+	t := told{
+		status: o.status, reason: o.reason, winner: keyOf(o.winner), attempt: o.attempt, retries: o.retries,
+		preemptions: o.preemptions, priority: o.priority, asked: o.asked, retryOf: o.retryOf,
+	}
+	if o.status == op.Executing && o.stop != nil {
+		t.cancelAt = o.stop.at.UnixNano()
+	}
+	if o.waiting {
+		t.retryAt = o.due.UnixNano()
+	}
+	return t
+}
+
+func instant(t *time.Time) int64 {
+	if t == nil {
+		return 0
+	}
+	return t.UnixNano()
 }
 
 func (t *told) String() string {
-	return fmt.Sprintf("%s %q, attempt %d, %d retries, winner %x", t.status, t.reason, t.attempt, t.retries, t.winner[:4])
+	return fmt.Sprintf("%s %q, priority %d (asked %d), attempt %d, %d retries (next at %d, again after %d ms), %d preemptions, cancelled at %d, winner %x, retry of %x",
+		t.status, t.reason, t.priority, t.asked, t.attempt, t.retries, t.retryAt, t.retryAfter, t.preemptions, t.cancelAt, t.winner[:4], t.retryOf)
 }

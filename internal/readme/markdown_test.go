@@ -110,14 +110,54 @@ func column(rows [][]string, n int) []string {
 	return c
 }
 
-var link = regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
+var (
+	link    = regexp.MustCompile(`\]\(([^)#:]*)(#[^)]*)?\)`)
+	heading = regexp.MustCompile(`(?m)^#+ (.*)$`)
+	dropped = regexp.MustCompile("[^a-z0-9 _-]")
+)
+
+// prose is the page without its blocks.
+func (p *page) prose() string {
+	var text strings.Builder
+	inside := false
+	for line := range strings.Lines(p.text) {
+		if strings.HasPrefix(strings.TrimLeft(line, " "), "```") {
+			inside = !inside
+		} else if !inside {
+			text.WriteString(line)
+		}
+	}
+	return text.String()
+}
+
+// anchors are what links into the page may name.
+func (p *page) anchors() map[string]bool {
+	all := map[string]bool{}
+	for _, m := range heading.FindAllStringSubmatch(p.prose(), -1) {
+		all["#"+strings.ReplaceAll(dropped.ReplaceAllString(strings.ToLower(m[1]), ""), " ", "-")] = true
+	}
+	return all
+}
 
 // TestLinks follows every link into the repository.
 func TestLinks(t *testing.T) {
 	for _, name := range []string{"README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/protocol.md", "docs/operations.md"} {
-		for _, m := range link.FindAllStringSubmatch(read(t, name).text, -1) {
-			if _, err := os.Stat(filepath.Join(root, filepath.Dir(name), m[1])); err != nil {
-				t.Errorf("%s links to %s: %v", name, m[1], err)
+		p := read(t, name)
+		for _, m := range link.FindAllStringSubmatch(p.prose(), -1) {
+			to := p
+			if m[1] != "" {
+				file := filepath.Join(filepath.Dir(name), m[1])
+				if _, err := os.Stat(filepath.Join(root, file)); err != nil {
+					t.Errorf("%s links to %s: %v", name, m[1], err)
+					continue
+				}
+				if m[2] == "" {
+					continue
+				}
+				to = read(t, file)
+			}
+			if !to.anchors()[m[2]] {
+				t.Errorf("%s links to %s%s: there is no such heading", name, m[1], m[2])
 			}
 		}
 	}

@@ -8,7 +8,10 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
+	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -30,6 +33,7 @@ func natsMain() {
 type natsLine struct {
 	words     []string
 	headers   nats.Header
+	command   string
 	jetstream bool
 	raw       bool
 	timeout   time.Duration
@@ -50,6 +54,8 @@ func natsParse(args []string) (l natsLine, err error) {
 			l.jetstream = true
 		case a == "--raw":
 			l.raw = true
+		case a == "--command":
+			l.command = value()
 		case a == "-H":
 			k, v, _ := strings.Cut(value(), ":")
 			l.headers.Add(k, v)
@@ -90,6 +96,8 @@ func natsRun(args []string, out io.Writer) error {
 		return err
 	case w[0] == "sub":
 		return natsSubscribe(nc, w[1])
+	case w[0] == "reply":
+		return natsReply(nc, w[1], l.command)
 	case w[0] == "kv" && w[1] == "get":
 		return natsGet(nc, &l, w[2], w[3], out)
 	case w[0] == "kv" && w[1] == "put":
@@ -144,6 +152,28 @@ func natsSubscribe(nc *nats.Conn, subject string) error {
 		return err
 	}
 	return nc.LastError()
+}
+
+// natsReply answers requests with what a command prints, until it is told to end.
+func natsReply(nc *nats.Conn, subject, command string) error {
+	if command == "" || strings.ContainsAny(command, " '\"{") {
+		return fmt.Errorf("this stand-in cannot take the command %q apart", command)
+	}
+	end := make(chan os.Signal, 1)
+	signal.Notify(end, syscall.SIGTERM)
+	_, err := nc.QueueSubscribe(subject, "NATS-RPLY-22", func(m *nats.Msg) {
+		cmd := exec.Command(command)
+		cmd.Env = append(os.Environ(), "NATS_REQUEST_SUBJECT="+m.Subject, "NATS_REQUEST_BODY="+string(m.Data))
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "%s: %v\n", command, err)
+		}
+		_ = m.Respond(out) // whoever asked asks again
+	})
+	if err == nil {
+		<-end
+	}
+	return err
 }
 
 func natsGet(nc *nats.Conn, l *natsLine, bucket, key string, out io.Writer) error {

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/hierarchy-bus/hierarchy/internal/arbiter"
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
@@ -109,17 +110,65 @@ func TestExitCodes(t *testing.T) {
 // there: it must be accepted and change nothing. The names must be all there are.
 func TestPolicy(t *testing.T) {
 	rows := read(t, "README.md").table(t, "## Configuration")
-	there := append(tags(arbiter.Policy{}), "conflict_check_interval")
-	there = slices.DeleteFunc(there, func(n string) bool { return n == "revision" })
-	same(t, "fields of the policy", column(rows, 0), there)
+	same(t, "fields of the policy", column(rows, 0), slices.Sorted(maps.Keys(policySchema(t))))
 	for _, r := range rows {
 		got, err := arbiter.ParsePolicy([]byte(`{"`+r[0]+`":`+r[1]+`}`), 0)
 		if err != nil {
 			t.Errorf("%s: %v", r[0], err)
 		}
-		if d := cmp.Diff(arbiter.DefaultPolicy(), got); d != "" {
+		if d := cmp.Diff(arbiter.DefaultPolicy(), got, cmpopts.EquateEmpty()); d != "" {
 			t.Errorf("%s does not have the default %s:\n%s", r[0], r[1], d)
 		}
+	}
+}
+
+// member is one field in a JSON Schema.
+type member struct {
+	AdditionalProperties json.RawMessage   `json:"additionalProperties"`
+	Properties           map[string]member `json:"properties"`
+}
+
+// policySchema is what the program says about the fields of the policy.
+func policySchema(t *testing.T) map[string]member {
+	t.Helper()
+	out, err := exec.Command(filepath.Join(programs, "hierarchy"), "schema", "policy").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var m member
+	if err := json.Unmarshal(out, &m); err != nil || len(m.Properties) == 0 {
+		t.Fatalf("the schema of the policy cannot be read: %v", err)
+	}
+	return m.Properties
+}
+
+// TestTypeFields compares the table of what can be said about a type.
+func TestTypeFields(t *testing.T) {
+	var one member
+	if err := json.Unmarshal(policySchema(t)["types"].AdditionalProperties, &one); err != nil {
+		t.Fatal(err)
+	}
+	var listed []string
+	for _, r := range read(t, "README.md").tableAt(t, "| field of a type | default | meaning |") {
+		listed = append(listed, words(r[0])...)
+	}
+	same(t, "fields of a type", listed, slices.Sorted(maps.Keys(one.Properties)))
+}
+
+// TestPolicyExamples reads the policies that stand in the table as examples.
+func TestPolicyExamples(t *testing.T) {
+	n := 0
+	for _, r := range read(t, "README.md").table(t, "## Configuration") {
+		for _, m := range regexp.MustCompile("`([{\"][^`]+)`").FindAllStringSubmatch(r[2], -1) {
+			n++
+			got, err := arbiter.ParsePolicy([]byte(`{"`+r[0]+`":`+m[1]+`}`), 0)
+			if err != nil || cmp.Equal(arbiter.DefaultPolicy(), got) {
+				t.Errorf("%s: %s: %v", r[0], m[1], err)
+			}
+		}
+	}
+	if n < 5 {
+		t.Errorf("only %d examples were found", n)
 	}
 }
 

@@ -22,8 +22,10 @@ type session struct {
 	dir    string
 	env    []string
 	banner string // what `hierarchy dev` has said
+	url    string
 	http   string
-	status int // of the last command
+	status int               // of the last command
+	built  map[string]string // Go programs of the page, by folder
 }
 
 // start starts a system as `hierarchy dev` does, on free ports.
@@ -32,11 +34,12 @@ func start(t *testing.T, p *page) *session {
 	if _, err := exec.LookPath("sh"); err != nil {
 		t.Skip("there is no shell here, so the commands of the pages were NOT run")
 	}
-	s := &session{t: t, page: p, dir: t.TempDir()}
+	s := &session{t: t, page: p, dir: t.TempDir(), built: map[string]string{}}
 	s.env = append(os.Environ(), "PATH="+programs+string(os.PathListSeparator)+os.Getenv("PATH"), "HOME="+s.dir, "TZ=UTC")
 	url := filepath.Join(s.dir, ".url")
 	d := s.background("hierarchy", "dev", "--port", "0", "--http", "127.0.0.1:0", "--url-file", url)
-	s.env = append(s.env, "NATS_URL="+strings.TrimSpace(d.await(url)))
+	s.url = strings.TrimSpace(d.await(url))
+	s.env = append(s.env, "NATS_URL="+s.url)
 	s.banner = d.said()
 	m := regexp.MustCompile(`(?m)^  HTTP +http://(\S+)$`).FindStringSubmatch(s.banner)
 	if m == nil {
@@ -55,7 +58,8 @@ type daemon struct {
 	done chan struct{}
 }
 
-// background starts a program that ends with the test at the latest.
+// background starts a program that ends with the test at the latest: one of ours,
+// or one with a path.
 func (s *session) background(name string, args ...string) *daemon {
 	s.t.Helper()
 	f, err := os.CreateTemp(s.dir, ".out")
@@ -63,7 +67,10 @@ func (s *session) background(name string, args ...string) *daemon {
 		s.t.Fatal(err)
 	}
 	d := &daemon{s: s, out: f.Name(), done: make(chan struct{})}
-	d.cmd = exec.Command(filepath.Join(programs, name), args...)
+	if !filepath.IsAbs(name) {
+		name = filepath.Join(programs, name)
+	}
+	d.cmd = exec.Command(name, args...)
 	d.cmd.Dir, d.cmd.Env, d.cmd.Stdout, d.cmd.Stderr = s.dir, s.env, f, f
 	if err := d.cmd.Start(); err != nil {
 		s.t.Fatal(err)
@@ -181,11 +188,15 @@ func (s *session) console(b *block) {
 		switch {
 		case c.command == "hierarchy dev":
 			got = s.banner
-		case s.elsewhere(c.command):
+		case strings.HasPrefix(c.command, "make "):
+			s.elsewhere(c.command)
 			loose = true
 			got = s.shell("hierarchy demo --duration 1s") // the only one with an output
 		default:
-			got = s.shell(c.command)
+			out, handled := s.goCommand(c.command)
+			if got = out; !handled {
+				got = s.shell(c.command)
+			}
 		}
 		asked := i+1 < len(all) && strings.HasPrefix(all[i+1].command, "echo $?")
 		if s.status != 0 && !asked {
@@ -215,6 +226,11 @@ func (s *session) elsewhere(line string) bool {
 		if _, err := os.Stat(filepath.Join(root, words[len(words)-1], "main.go")); err != nil {
 			s.t.Errorf("%s: %s: %v", s.page.name, line, err)
 		}
+	case words[0] == "go":
+		_, handled := s.goCommand(line)
+		return handled
+	case words[0] == "nats" && words[len(words)-1] == "&":
+		s.inBackground(words[:len(words)-1])
 	case line == `export PATH="$PWD/bin:$PATH"`:
 	case line == "hierarchy dev":
 	case strings.HasPrefix(line, "hierarchy dev "):
@@ -273,6 +289,19 @@ func (s *session) dev(args []string) {
 	d := s.background("hierarchy", append([]string{"dev"}, args...)...)
 	d.await(filepath.Join(s.dir, args[file]))
 	d.stop()
+}
+
+// inBackground starts the stand-in for a program.
+func (s *session) inBackground(words []string) {
+	s.t.Helper()
+	name, err := exec.LookPath(words[0])
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if name, err = filepath.Abs(name); err != nil {
+		s.t.Fatal(err)
+	}
+	s.background(name, words[1:]...)
 }
 
 // masks hide what differs from run to run.

@@ -275,6 +275,7 @@ func defaults() map[string]json.RawMessage {
 		"attempt_timeout": d.AttemptTimeout, "retry_base_delay": d.RetryBase, "retry_max_delay": d.RetryMax,
 		"max_operation_age": d.MaxOperationAge, "default_max_retries": d.MaxRetries, "max_staged_per_target": d.MaxStaged,
 		"max_executing_per_partition": d.MaxExecuting, "operation_queue_size": d.MaxOpen, "max_preemptions": d.MaxPreemptions,
+		"event_bus_buffer_size": d.Roles.EventBuffer, "metrics_collection_interval": d.Roles.MetricsInterval, "max_memory_mb": d.Roles.MaxMemoryMB,
 		"preemption": "never", "priority_out_of_range": "clamp",
 	} {
 		if t, ok := v.(time.Duration); ok {
@@ -296,6 +297,9 @@ func (p *storedPolicy) effective() map[string]json.RawMessage {
 		delete(all, "staging_window")
 	} else {
 		delete(all, "conflict_check_interval") // another name for the same
+	}
+	if p.set["max_concurrent_operations"] != nil {
+		delete(all, "max_executing_per_partition") // it follows from the number of partitions
 	}
 	maps.Copy(all, p.set)
 	return all

@@ -24,16 +24,35 @@ type Policy struct {
 	RetryBase       time.Duration            `json:"retry_base_delay"`
 	RetryMax        time.Duration            `json:"retry_max_delay"`
 	MaxOperationAge time.Duration            `json:"max_operation_age"`
-	MaxStaged       int                      `json:"max_staged_per_target"`       // the lowest rank above it is shed
-	MaxExecuting    int                      `json:"max_executing_per_partition"` // more winners wait; with 16 partitions the seeds' 1,000 in all
-	MaxOpen         int                      `json:"operation_queue_size"`        // operations without a terminal record in one partition; more are refused
-	Preemption      bool                     `json:"preemption,omitempty"`        // after grace a stronger operation may take a preemptible one's place
-	MaxPreemptions  int                      `json:"max_preemptions"`             // of one operation
+	MaxStaged       int                      `json:"max_staged_per_target"`               // the lowest rank above it is shed
+	MaxExecuting    int                      `json:"max_executing_per_partition"`         // more winners wait; with 16 partitions the seeds' 1,000 in all
+	MaxConcurrent   int                      `json:"max_concurrent_operations,omitempty"` // in all partitions together; 0: max_executing_per_partition says it
+	MaxOpen         int                      `json:"operation_queue_size"`                // operations without a terminal record in one partition; more are refused
+	Preemption      bool                     `json:"preemption,omitempty"`                // after grace a stronger operation may take a preemptible one's place
+	MaxPreemptions  int                      `json:"max_preemptions"`                     // of one operation
 	Aging           Aging                    `json:"aging,omitzero"`
 	Paused          Paused                   `json:"paused,omitzero"`
 	RefusePriority  bool                     `json:"refuse_priority,omitempty"` // refuse what is out of range instead of clamping it
 	Submitters      map[string]Range         `json:"submitters,omitempty"`      // priorities by submitter
 	Types           map[string]TypePolicy    `json:"types,omitempty"`           // registered types, and overrides for built-in ones
+	Roles           RolePolicy               `json:"roles,omitzero"`            // decides nothing
+}
+
+// RolePolicy is what the processes keep to beside the rules. No decision depends
+// on it.
+type RolePolicy struct {
+	EventBuffer     int           `json:"event_bus_buffer_size"`       // most events of a trace
+	MetricsInterval time.Duration `json:"metrics_collection_interval"` // of what an observer computes by the clock
+	MaxMemoryMB     int           `json:"max_memory_mb"`               // soft limit of a resolver's process: it collects garbage harder
+}
+
+// For returns the policy for one of so many partitions: what is given for all of
+// them together is divided, so that all may be used.
+func (p Policy) For(partitions int) Policy {
+	if p.MaxConcurrent > 0 {
+		p.MaxExecuting = max(1, (p.MaxConcurrent+partitions-1)/partitions)
+	}
+	return p
 }
 
 // Aging lets the effective priority grow with waiting time (contract §3.6). It
@@ -168,5 +187,6 @@ func DefaultPolicy() Policy {
 		MaxExecuting:    64,
 		MaxOpen:         10_000,
 		MaxPreemptions:  3,
+		Roles:           RolePolicy{EventBuffer: 50_000, MetricsInterval: time.Second, MaxMemoryMB: 2000},
 	}
 }

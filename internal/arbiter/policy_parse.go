@@ -34,7 +34,11 @@ type policyJSON struct {
 	MaxOperationAge  *duration           `json:"max_operation_age"`
 	MaxStaged        *int                `json:"max_staged_per_target"`
 	MaxExecuting     *int                `json:"max_executing_per_partition"`
+	MaxConcurrent    *int                `json:"max_concurrent_operations"`
 	MaxOpen          *int                `json:"operation_queue_size"`
+	EventBuffer      *int                `json:"event_bus_buffer_size"`
+	MetricsInterval  *duration           `json:"metrics_collection_interval"`
+	MaxMemoryMB      *int                `json:"max_memory_mb"`
 	Preemption       string              `json:"preemption"`
 	MaxPreemptions   *int                `json:"max_preemptions"`
 	Aging            *agingJSON          `json:"aging"`
@@ -100,6 +104,9 @@ func ParsePolicy(data []byte, revision uint64) (Policy, error) {
 	if dec.More() {
 		return p, fmt.Errorf("arbiter: policy: there is something after the object")
 	}
+	if in.MaxConcurrent != nil && (in.MaxExecuting != nil || *in.MaxConcurrent < 1) {
+		return p, fmt.Errorf("arbiter: policy: max_concurrent_operations must be at least 1, and max_executing_per_partition not be given as well")
+	}
 	in.fill(&p)
 	if err := in.words(&p); err != nil {
 		return p, fmt.Errorf("arbiter: policy: %w", err)
@@ -123,6 +130,7 @@ func (in *policyJSON) fill(p *Policy) {
 		{&p.RetryBase, in.RetryBase},
 		{&p.RetryMax, in.RetryMax},
 		{&p.MaxOperationAge, in.MaxOperationAge},
+		{&p.Roles.MetricsInterval, in.MetricsInterval},
 	} {
 		if d.from != nil {
 			*d.to = time.Duration(*d.from)
@@ -132,7 +140,10 @@ func (in *policyJSON) fill(p *Policy) {
 		{&p.MaxRetries, in.MaxRetries},
 		{&p.MaxStaged, in.MaxStaged},
 		{&p.MaxExecuting, in.MaxExecuting},
+		{&p.MaxConcurrent, in.MaxConcurrent},
 		{&p.MaxOpen, in.MaxOpen},
+		{&p.Roles.EventBuffer, in.EventBuffer},
+		{&p.Roles.MaxMemoryMB, in.MaxMemoryMB},
 		{&p.MaxPreemptions, in.MaxPreemptions},
 	} {
 		if n.from != nil {
@@ -204,6 +215,12 @@ func (p *Policy) check() error {
 		return fmt.Errorf("max_executing_per_partition must be at least 1")
 	case p.MaxOpen < 1:
 		return fmt.Errorf("operation_queue_size must be at least 1")
+	case p.Roles.EventBuffer < 1 || p.Roles.EventBuffer > maxEventBuffer:
+		return fmt.Errorf("event_bus_buffer_size must lie in 1..%d", maxEventBuffer)
+	case p.Roles.MetricsInterval < minTimeout:
+		return fmt.Errorf("metrics_collection_interval must be at least %s", minTimeout)
+	case p.Roles.MaxMemoryMB < minMemoryMB:
+		return fmt.Errorf("max_memory_mb must be at least %d", minMemoryMB)
 	case p.AttemptTimeout < minTimeout:
 		return fmt.Errorf("attempt_timeout must be at least %s", minTimeout)
 	case p.MaxRetries < 0 || p.MaxRetries > op.MaxRetry:
@@ -237,6 +254,12 @@ func (p *Policy) check() error {
 	}
 	return nil
 }
+
+// Bounds of what the processes keep to.
+const (
+	maxEventBuffer = 1_000_000
+	minMemoryMB    = 64
+)
 
 // minTimeout keeps a lease longer than the way to an executor and back.
 const minTimeout = 100 * time.Millisecond

@@ -51,3 +51,31 @@ func TestParsePolicyRefuses(t *testing.T) {
 		}
 	}
 }
+
+func TestTheSeedsNamesOfTheConfiguration(t *testing.T) {
+	p, err := arbiter.ParsePolicy([]byte(`{"max_concurrent_operations":1000,"operation_queue_size":9,"event_bus_buffer_size":10,`+
+		`"metrics_collection_interval":"2s","max_memory_mb":64}`), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := arbiter.RolePolicy{EventBuffer: 10, MetricsInterval: 2 * time.Second, MaxMemoryMB: 64}
+	if p.Roles != want || p.MaxOpen != 9 {
+		t.Errorf("%+v, %d open", p.Roles, p.MaxOpen)
+	}
+	for partitions, each := range map[int]int{1: 1000, 16: 63, 1024: 1} {
+		if got := p.For(partitions).MaxExecuting; got != each {
+			t.Errorf("%d partitions execute %d each, want %d", partitions, got, each)
+		}
+	}
+	for body, why := range map[string]string{
+		`{"max_concurrent_operations":0}`:                                 "at least 1",
+		`{"max_concurrent_operations":5,"max_executing_per_partition":5}`: "not be given as well",
+		`{"event_bus_buffer_size":0}`:                                     "event_bus_buffer_size",
+		`{"metrics_collection_interval":"1ms"}`:                           "metrics_collection_interval",
+		`{"max_memory_mb":1}`:                                             "max_memory_mb",
+	} {
+		if _, err := arbiter.ParsePolicy([]byte(body), 1); err == nil || !strings.Contains(err.Error(), why) {
+			t.Errorf("%s: %v, want something with %q", body, err, why)
+		}
+	}
+}

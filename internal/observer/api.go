@@ -60,7 +60,7 @@ func (o *Observer) endpoints() []endpoint {
 			return o.Executing(), nil
 		}},
 		{"trace", "", "The last public events; the body says how many, such as 500.", func(ctx context.Context, last string) (any, error) {
-			n, err := traceLast(last)
+			n, err := traceLast(last, o.roles().EventBuffer)
 			if err != nil {
 				return nil, err
 			}

@@ -7,10 +7,12 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/hierarchy-bus/hierarchy/internal/arbiter"
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
 	"github.com/hierarchy-bus/hierarchy/internal/metrics"
 )
@@ -19,9 +21,6 @@ import (
 const (
 	probeEvery   = 5 * time.Second
 	probeTimeout = 4 * time.Second
-	// collects a probe: one a second unless configured, which is the original's
-	// metrics_collection_interval.
-	collects = 5
 )
 
 // Config says how to observe. Bus and Name are required.
@@ -34,7 +33,8 @@ type Config struct {
 	Ready   func(bool)        // told true once the journal is read up to its end at the start; nil: nobody asks
 	Console io.Writer         // one line per interesting event that happens from now on; nil: none
 	// ProbeEvery is how often the server is asked how it does; 0 means 5 s. What
-	// changes without a step is kept up five times as often.
+	// changes without a step is kept up at the metrics_collection_interval of the
+	// policy.
 	ProbeEvery time.Duration
 }
 
@@ -45,6 +45,7 @@ type Observer struct {
 	process *metrics.Process
 	console *Console
 	answers sync.WaitGroup // to questions of the API
+	policy  atomic.Pointer[arbiter.RolePolicy]
 
 	mu     sync.Mutex
 	p      *projection
@@ -96,6 +97,9 @@ func (o *Observer) Run(ctx context.Context) error {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
+	if err := o.keepTo(ctx); err != nil {
+		return fmt.Errorf("observer: policy: %w", err)
+	}
 	s, err := o.serve(ctx)
 	if err != nil {
 		return err
@@ -174,7 +178,8 @@ func (o *Observer) entry(e *bus.Entry) {
 // server.
 func (o *Observer) collect(ctx context.Context) {
 	q := &prober{b: o.cfg.Bus, m: o.cfg.Metrics}
-	collect, probe := time.NewTicker(o.cfg.ProbeEvery/collects), time.NewTicker(o.cfg.ProbeEvery)
+	every := o.roles().MetricsInterval
+	collect, probe := time.NewTicker(every), time.NewTicker(o.cfg.ProbeEvery)
 	defer collect.Stop()
 	defer probe.Stop()
 	o.ask(ctx, q)
@@ -186,6 +191,10 @@ func (o *Observer) collect(ctx context.Context) {
 		case <-probe.C:
 			o.ask(ctx, q)
 		case now := <-collect.C:
+			if e := o.roles().MetricsInterval; e != every {
+				every = e
+				collect.Reset(every)
+			}
 			if o.console != nil {
 				o.console.Flush(now)
 			}

@@ -18,9 +18,8 @@ const TraceType = "ops.v1.trace"
 // Bounds of a trace. The feed itself is the buffer: it is durable, and every
 // observer has the same.
 const (
-	TraceCapacity = 50_000 // events; the original's event_bus_buffer_size
-	traceDefault  = 100
-	traceBytes    = 768 << 10 // of one answer over NATS, which takes 1 MiB
+	traceDefault = 100
+	traceBytes   = 768 << 10 // of one answer over NATS, which takes 1 MiB
 )
 
 // Trace is the last public events, the oldest first.
@@ -32,7 +31,7 @@ type Trace struct {
 	Events []json.RawMessage `json:"events"` // as they were told, see [op.Event]
 }
 
-// ReadTrace reads the last events of the feed, at most [TraceCapacity].
+// ReadTrace reads the last events of the feed.
 func ReadTrace(ctx context.Context, b *bus.Bus, last int) (*Trace, error) {
 	s, err := b.JetStream().Stream(ctx, bus.StreamEvents)
 	if err != nil {
@@ -40,7 +39,7 @@ func ReadTrace(ctx context.Context, b *bus.Bus, last int) (*Trace, error) {
 	}
 	state := s.CachedInfo().State
 	t := &Trace{Type: TraceType, Events: []json.RawMessage{}}
-	if last = min(last, TraceCapacity); last <= 0 || state.Msgs == 0 {
+	if last <= 0 || state.Msgs == 0 {
 		return t, nil
 	}
 	from := max(state.FirstSeq, state.LastSeq-min(state.LastSeq, uint64(last))+1)
@@ -72,14 +71,14 @@ func (t *Trace) shorten(most int) {
 	t.Events = t.Events[kept:]
 }
 
-// traceLast reads how many events somebody wants; "" is a hundred.
-func traceLast(text string) (int, error) {
+// traceLast reads how many events somebody wants, at most most; "" is a hundred.
+func traceLast(text string, most int) (int, error) {
 	if text = strings.TrimSpace(text); text == "" {
-		return traceDefault, nil
+		return min(traceDefault, most), nil
 	}
 	n, err := strconv.Atoi(text)
-	if err != nil || n < 1 || n > TraceCapacity {
-		return 0, op.Errorf(op.CodeBadValue, "last", "%.40q is not a number of events from 1 to %d", text, TraceCapacity)
+	if err != nil || n < 1 || n > most {
+		return 0, op.Errorf(op.CodeBadValue, "last", "%.40q is not a number of events from 1 to %d (event_bus_buffer_size)", text, most)
 	}
 	return n, nil
 }
@@ -87,7 +86,7 @@ func traceLast(text string) (int, error) {
 // TraceHandler serves the last events as JSON; ?last=500 says how many.
 func (o *Observer) TraceHandler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		n, err := traceLast(r.URL.Query().Get("last"))
+		n, err := traceLast(r.URL.Query().Get("last"), o.roles().EventBuffer)
 		if err != nil {
 			o.json(w, http.StatusBadRequest, op.AsError(err))
 			return

@@ -3,6 +3,8 @@ package resolver
 import (
 	"context"
 	"log/slog"
+	"os"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -21,16 +23,17 @@ type rules struct {
 // board shows the current policy to the partitions of the process. One watch
 // serves them all.
 type board struct {
-	log     *slog.Logger
-	refused func(rev uint64, why *op.Error)
+	log        *slog.Logger
+	partitions int
+	refused    func(rev uint64, why *op.Error)
 
 	mu      sync.Mutex
 	rules   *rules
 	changed chan struct{} // closed when another policy is put up
 }
 
-func newBoard(log *slog.Logger, refused func(uint64, *op.Error)) *board {
-	return &board{log: log, refused: refused, changed: make(chan struct{})}
+func newBoard(log *slog.Logger, partitions int, refused func(uint64, *op.Error)) *board {
+	return &board{log: log, partitions: partitions, refused: refused, changed: make(chan struct{})}
 }
 
 // put takes a revision of the policy. One that cannot be read, or whose schemas
@@ -50,11 +53,21 @@ func (b *board) put(data []byte, rev uint64) {
 		b.refused(rev, why)
 		return
 	}
+	policy = policy.For(b.partitions)
+	keepTo(policy.Roles.MaxMemoryMB)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.rules = &rules{policy: &policy, registry: types}
 	close(b.changed)
 	b.changed = make(chan struct{})
+}
+
+// keepTo sets the soft limit of the memory of this process, unless whoever
+// started it has set one.
+func keepTo(megabytes int) {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(int64(megabytes) << 20)
+	}
 }
 
 // newer returns the rules on the board when they are newer than revision, and a

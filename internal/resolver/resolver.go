@@ -60,7 +60,7 @@ var errDeposed = errors.New("resolver: deposed: another resolver has taken the p
 func Run(ctx context.Context, cfg Config) error {
 	cfg.defaults()
 	log := cfg.Logger.With("resolver", cfg.Name)
-	board := newBoard(log, cfg.refused(ctx, log))
+	board := newBoard(log, cfg.Bus.Layout().Partitions, cfg.refused(ctx, log))
 	watch, stop := context.WithCancel(ctx)
 	defer stop()
 	if err := cfg.Bus.WatchPolicy(watch, board.put); err != nil {

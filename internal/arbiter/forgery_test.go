@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/hierarchy-bus/hierarchy/internal/arbiter"
+	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
 
 // forgeries are effects that break a promise, and what the watch says of them.
@@ -70,6 +71,131 @@ var forgeries = []struct {
 		r.RetryCount++
 		return append(append(slices.Clone(out[:i]), arbiter.Effect{Retry: &r}), out[i+1:]...)
 	}},
+	{"prolonged beyond", "is prolonged to", func(out []arbiter.Effect, i int) []arbiter.Effect {
+		if out[i].Extended == nil {
+			return nil
+		}
+		x := *out[i].Extended
+		x.LeaseEnds = x.LeaseEnds.Add(1)
+		return with(out, i, arbiter.Effect{Extended: &x})
+	}},
+	{"lapsed and forgotten", "nothing followed", func(out []arbiter.Effect, i int) []arbiter.Effect {
+		if out[i].Lapsed == nil {
+			return nil
+		}
+		return slices.Delete(out, i+1, i+2)
+	}},
+	{"a lapse for nothing", "claimed", func(out []arbiter.Effect, i int) []arbiter.Effect {
+		if out[i].Lapsed == nil {
+			return nil
+		}
+		l := *out[i].Lapsed
+		l.Claimed = !l.Claimed
+		return with(out, i, arbiter.Effect{Lapsed: &l})
+	}},
+	{"cancelled inside its grace", "inside its grace", func(out []arbiter.Effect, i int) []arbiter.Effect {
+		if p := out[i].Protected; p == nil || !p.Cancel {
+			return nil
+		}
+		p := out[i].Protected
+		return with(out, i, arbiter.Effect{Cancelled: &arbiter.Cancelled{
+			OpID: p.OpID, Target: p.Target, From: op.Executing, Attempt: p.Attempt, Reason: op.CancelledByRequest,
+		}})
+	}},
+	{"preempted inside its grace", "inside its grace", func(out []arbiter.Effect, i int) []arbiter.Effect {
+		if p := out[i].Protected; p == nil || p.Cancel || p.Kind != arbiter.ProtectedByGrace {
+			return nil
+		}
+		p := out[i].Protected
+		return with(out, i, arbiter.Effect{Preempted: &arbiter.Preempted{OpID: p.OpID, Target: p.Target, Attempt: p.Attempt, By: p.By, Count: 1}})
+	}},
+	{"preempted against the policy", "may not be", func(out []arbiter.Effect, i int) []arbiter.Effect {
+		if p := out[i].Protected; p == nil || p.Kind != arbiter.ProtectedByExecution {
+			return nil
+		}
+		p := out[i].Protected
+		return with(out, i, arbiter.Effect{Preempted: &arbiter.Preempted{OpID: p.OpID, Target: p.Target, Attempt: p.Attempt, By: p.By, Count: 1}})
+	}},
+	{"preempted once more", "for the", func(out []arbiter.Effect, i int) []arbiter.Effect {
+		if out[i].Preempted == nil {
+			return nil
+		}
+		p := *out[i].Preempted
+		p.Count++
+		return with(out, i, arbiter.Effect{Preempted: &p})
+	}},
+	{"protected by a grace that is over", "is over", func(out []arbiter.Effect, i int) []arbiter.Effect {
+		if p := out[i].Protected; p == nil || p.Kind != arbiter.ProtectedByGrace {
+			return nil
+		}
+		p := *out[i].Protected
+		p.Until = epoch
+		return with(out, i, arbiter.Effect{Protected: &p})
+	}},
+	{"coalesced into another one", "did not win", func(out []arbiter.Effect, i int) []arbiter.Effect {
+		if out[i].Coalesced == nil {
+			return nil
+		}
+		c := *out[i].Coalesced
+		c.Into = c.OpID
+		return with(out, i, arbiter.Effect{Coalesced: &c})
+	}},
+	{"shared with nobody", "which is not so", func(out []arbiter.Effect, i int) []arbiter.Effect {
+		if out[i].Shared == nil {
+			return nil
+		}
+		s := *out[i].Shared
+		s.With = "nobody"
+		return with(out, i, arbiter.Effect{Shared: &s})
+	}},
+	{"parted from one that goes on", "which is not so", func(out []arbiter.Effect, i int) []arbiter.Effect {
+		if out[i].Parted == nil {
+			return nil
+		}
+		p := *out[i].Parted
+		p.From = p.OpID
+		return with(out, i, arbiter.Effect{Parted: &p})
+	}},
+	{"a priority nobody asked for", "said to have asked", func(out []arbiter.Effect, i int) []arbiter.Effect {
+		if out[i].Accepted == nil || out[i].Accepted.Asked == 0 {
+			return nil
+		}
+		a := *out[i].Accepted
+		a.Asked = a.Priority
+		return with(out, i, arbiter.Effect{Accepted: &a})
+	}},
+	{"waiting that was worth more", "boost of", func(out []arbiter.Effect, i int) []arbiter.Effect {
+		if out[i].Decision == nil {
+			return nil
+		}
+		d := *out[i].Decision
+		d.Contenders = slices.Clone(d.Contenders)
+		d.Contenders[0].Boost = 10
+		return with(out, i, arbiter.Effect{Decision: &d})
+	}},
+	{"an unknown type that is known", "which is known", func(out []arbiter.Effect, i int) []arbiter.Effect {
+		if out[i].Rejected == nil || out[i].Rejected.Reason != op.Expired {
+			return nil
+		}
+		r := *out[i].Rejected
+		r.Reason = op.UnknownType
+		return with(out, i, arbiter.Effect{Rejected: &r})
+	}},
+	{"superseded by nobody", "none of its kind", func(out []arbiter.Effect, i int) []arbiter.Effect {
+		if out[i].Rejected == nil || out[i].Rejected.Reason != op.Superseded {
+			return nil
+		}
+		r := *out[i].Rejected
+		r.Winner = "nobody"
+		return with(out, i, arbiter.Effect{Rejected: &r})
+	}},
+}
+
+// with replaces one effect.
+func with(out []arbiter.Effect, i int, e arbiter.Effect) []arbiter.Effect {
+	out = slices.Clone(out)
+	out[i] = e
+	return out
 }
 
 // TestWatchSees forges the effects of random histories: whatever is dropped,
@@ -77,9 +203,12 @@ var forgeries = []struct {
 func TestWatchSees(t *testing.T) {
 	for _, f := range forgeries {
 		tried := 0
-		for n := range 10 {
+		for n := 0; n < 60 && (n < 10 || tried == 0); n++ {
 			w := history(n)
 			for at := range w.steps {
+				if slices.ContainsFunc(w.steps[at].In, func(in arbiter.Input) bool { return in.Policy != nil }) {
+					continue // whatever is so by one of the two is let through
+				}
 				for i := range w.steps[at].Out {
 					if forged := f.do(slices.Clone(w.steps[at].Out), i); forged != nil && tried < 40 {
 						tried++

@@ -19,8 +19,14 @@ import (
 // round is what reaches a partition within one window: the order of each
 // target's operations is given, nothing else.
 type round struct {
-	ops     []op.Operation
+	ops     []message
 	outcome map[string]*op.Failure // of an attempt, by operation
+}
+
+// message is a submission, or the cancellation of one that came before it.
+type message struct {
+	op.Operation
+	cancel bool
 }
 
 // TestDeliveryOrderChangesNothing delivers the same operations again and again:
@@ -30,7 +36,8 @@ type round struct {
 // the same winners, losers and reasons every time.
 //
 // Operations that come back after a backoff are left out: the delay is drawn from
-// the id of the step, so another step is another draw.
+// the id of the step, so another step is another draw. So is what depends on how
+// much time passes: preemption, aging, and cancels of what executes.
 func TestDeliveryOrderChangesNothing(t *testing.T) {
 	for n := range fewer(120) {
 		rounds := newRounds(newSeeded(*seed, 4_000_000+uint64(n)))
@@ -66,6 +73,8 @@ func newRounds(s source) []round {
 				Priority: op.Priority(1 + s.draw("priority", 4)*3), MaxRetries: &none, OnConflict: conflicts[s.draw("on conflict", 2)],
 			}
 			id++
+			o.Type = []string{op.TypeModifyField, op.TypeModifyField, op.TypeVersion, "paint", "unheard"}[s.draw("type", 5)]
+			o.Submitter, o.Params = "s"+strconv.Itoa(s.draw("submitter", 2)), []byte(strconv.Itoa(s.draw("params", 2)))
 			switch s.draw("parent", 4) {
 			case 1:
 				o.Parent = "o" + strconv.Itoa(s.draw("which", id+3))
@@ -75,7 +84,11 @@ func newRounds(s source) []round {
 			if s.draw("fails", 4) == 3 {
 				r.outcome[o.ID] = &op.Failure{Message: "it broke", Terminal: s.draw("terminal", 2) == 1}
 			}
-			r.ops = append(r.ops, o)
+			r.ops = append(r.ops, message{Operation: o})
+			if s.draw("cancelled", 8) == 7 {
+				some := r.ops[s.draw("which", len(r.ops))]
+				r.ops = append(r.ops, message{Operation: some.Operation, cancel: true})
+			}
 		}
 		rounds = append(rounds, r)
 	}
@@ -101,6 +114,13 @@ func deliver(t *testing.T, rounds []round, s source) map[string][]string {
 	t.Helper()
 	c := &carrier{source: s, t: t, m: arbiter.New(1), now: epoch, sent: map[string]arbiter.Submit{}, told: map[string][]string{}}
 	outcome := map[string]*op.Failure{}
+	p := arbiter.DefaultPolicy()
+	p.Types = map[string]arbiter.TypePolicy{
+		op.TypeModifyField: {OnConflict: op.OnConflictCoalesce}, "paint": {OnConflict: op.OnConflictSupersede, Range: arbiter.Range{Min: 2, Max: 9}},
+	}
+	p.Submitters = map[string]arbiter.Range{"s1": {Max: op.High}}
+	p.Paused.Targets = []string{"t3"}
+	c.in = append(c.in, arbiter.Input{Policy: &p})
 	for _, r := range rounds {
 		maps.Copy(outcome, r.outcome)
 		c.submitAll(r.ops)
@@ -122,8 +142,8 @@ func deliver(t *testing.T, rounds []round, s source) map[string][]string {
 
 // submitAll delivers operations within less than a window, in an order that
 // keeps the order of each target.
-func (c *carrier) submitAll(ops []op.Operation) {
-	queues := map[string][]op.Operation{}
+func (c *carrier) submitAll(ops []message) {
+	queues := map[string][]message{}
 	var targets []string
 	for _, o := range ops {
 		if !slices.Contains(targets, o.Target) {
@@ -140,7 +160,11 @@ func (c *carrier) submitAll(ops []op.Operation) {
 			targets = slices.Delete(targets, i, i+1)
 		}
 		c.seq++
-		s := arbiter.Submit{Place: op.Place{Seq: c.seq}, Operation: o}
+		if o.cancel {
+			c.in = append(c.in, arbiter.Input{Cancel: &arbiter.Cancel{Place: op.Place{Seq: c.seq}, OpID: o.ID, Target: o.Target, Alone: true}})
+			continue
+		}
+		s := arbiter.Submit{Place: op.Place{Seq: c.seq}, Operation: o.Operation}
 		c.sent[o.ID] = s
 		c.in = append(c.in, arbiter.Input{Submit: &s})
 		if c.draw("redelivered", 6) == 5 {
@@ -228,7 +252,15 @@ func (c *carrier) step() {
 			target = e.Failed.Target
 		case e.Rejected != nil:
 			target = e.Rejected.Target
-		case e.Retry != nil, e.Lapsed != nil, e.Cancelled != nil:
+		case e.Cancelled != nil:
+			target = e.Cancelled.Target
+		case e.Coalesced != nil:
+			target = e.Coalesced.Target
+		case e.Shared != nil:
+			target = e.Shared.Target
+		case e.Parted != nil:
+			target = e.Parted.Target
+		case e.Retry != nil, e.Lapsed != nil, e.Preempted != nil:
 			c.t.Fatalf("step %d has effects that this test does not know: %v", c.steps, spoken(s.Out))
 		default:
 			continue

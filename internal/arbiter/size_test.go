@@ -2,6 +2,7 @@ package arbiter_test
 
 import (
 	"fmt"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -116,7 +117,19 @@ func TestQueuedContendersAreNotTooMuch(t *testing.T) {
 	}
 }
 
-var anyID = regexp.MustCompile(`"(o|k|t|ghost)(\d+)"`)
+// kindOf names the one field of an effect that is set.
+func kindOf(t *testing.T, e arbiter.Effect) string {
+	t.Helper()
+	for i, v := range reflect.ValueOf(e).Fields() {
+		if !v.IsNil() {
+			return i.Name
+		}
+	}
+	t.Fatal("an empty effect")
+	return ""
+}
+
+var anyID = regexp.MustCompile(`"(o|k|t|s|ghost)(\d+)"`)
 
 // TestEffectBytesIsNeverTooLow plays random histories again with the longest ids
 // and with messages that need escaping.
@@ -150,15 +163,18 @@ func TestEveryEffectIsEstimated(t *testing.T) {
 	c := op.Contender{
 		OpID: id, Priority: op.Critical, Effective: op.Critical, Place: place, Verdict: op.VerdictRejected, Reason: op.LaterSubmission,
 		Inheritance: op.Inheritance{Path: []string{id, id, id}, UnknownParent: id, Cycle: true, Truncated: true},
+		Asked:       op.Critical, Boost: 9,
 	}
 	d := &op.Decision{
 		ID: decision, Target: id, At: at, WindowOpened: at, WindowClosed: at, PolicyRevision: 1 << 20, Winner: id,
 		Rule: op.RulePriority, Total: 2000,
 	}
+	kinds := map[string]bool{}
 	full := *d
 	full.Contenders = []op.Contender{c, c, c}
 	for _, e := range []arbiter.Effect{
 		{Accepted: &arbiter.Accepted{OpID: id}},
+		{Accepted: &arbiter.Accepted{OpID: id, Asked: op.Critical, Priority: op.Critical}},
 		{Repeated: &arbiter.Repeated{OpID: id, Place: place}},
 		{Decision: d},
 		{Decision: &full},
@@ -166,20 +182,35 @@ func TestEveryEffectIsEstimated(t *testing.T) {
 		{Succeeded: &arbiter.Succeeded{OpID: id, Target: id, Attempt: 1000, Input: 500, Duration: time.Hour}},
 		{Failed: &arbiter.Failed{OpID: id, Target: id, Attempt: 1000, Failure: failure, Duration: time.Hour}},
 		{Retry: &arbiter.Retry{
-			OpID: id, Target: id, RetryCount: 1000, Delay: time.Hour, Due: at, Reason: op.LaterSubmission, Winner: id, Decision: decision,
+			OpID: id, Target: id, RetryCount: 1000, N: 1000, Delay: time.Hour, Due: at, Reason: op.LaterSubmission, Winner: id, Decision: decision,
 		}},
-		{Lapsed: &arbiter.Lapsed{OpID: id, Target: id, Attempt: 1000, RetryCount: 1000}},
+		{Lapsed: &arbiter.Lapsed{OpID: id, Target: id, Attempt: 1000, RetryCount: 1000, Claimed: true}},
 		{Rejected: &arbiter.Rejected{
 			OpID: id, Target: id, From: op.Pending, Reason: op.LaterSubmission, Winner: id, Decision: decision, Failure: failure, CurrentVersion: &version,
+			RetryAfter: time.Hour,
 		}},
-		{Cancelled: &arbiter.Cancelled{OpID: id, Target: id, Reason: op.CancelledByRequest}},
+		{Cancelled: &arbiter.Cancelled{
+			OpID: id, Target: id, From: op.Executing, Reason: op.CancelledWithParent, Attempt: 1000, Ancestor: id, Cascade: true,
+		}},
+		{Extended: &arbiter.Extended{OpID: id, Target: id, Attempt: 1000, LeaseEnds: at, Input: 500}},
+		{Preempted: &arbiter.Preempted{OpID: id, Target: id, Attempt: 1000, By: id, Count: 1000}},
+		{Protected: &arbiter.Protected{OpID: id, Target: id, Attempt: 1000, By: id, Cancel: true, Kind: arbiter.ProtectedByExecution, Until: at}},
+		{Coalesced: &arbiter.Coalesced{OpID: id, Target: id, Into: id, Decision: decision}},
+		{Shared: &arbiter.Shared{OpID: id, Target: id, With: id, Attempt: 1000}},
+		{Parted: &arbiter.Parted{OpID: id, Target: id, From: id}},
 		{Refused: &arbiter.Refused{
 			OpID: id, Target: id, Attempt: 1000, Executor: id, Input: 500, Why: "the other side of a structural operation is not cancelled",
 		}},
 	} {
+		kinds[kindOf(t, e)] = true
 		out := []arbiter.Effect{e}
 		if said, is := arbiter.EffectBytes(out), marshalled(t, out); said < is {
 			t.Errorf("%d bytes are taken for %d: %.200s", is, said, encoded(t, e))
+		}
+	}
+	for f := range reflect.TypeFor[arbiter.Effect]().Fields() {
+		if !kinds[f.Name] {
+			t.Errorf("nobody knows how large %s may be", f.Name)
 		}
 	}
 }

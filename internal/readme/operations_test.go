@@ -115,3 +115,29 @@ func TestStreams(t *testing.T) {
 	}
 	same(t, "streams", listed, there)
 }
+
+var braces = regexp.MustCompile(`(\S*)\{([^}]*)\}`)
+
+// TestHouse compares the map of the house with the folders there are.
+func TestHouse(t *testing.T) {
+	_, text, _ := strings.Cut(read(t, "ARCHITECTURE.md").text, "\n## The house\n")
+	text, _, _ = strings.Cut(text, "\nArrows point down")
+	text = braces.ReplaceAllStringFunc(text, func(s string) string {
+		m := braces.FindStringSubmatch(s)
+		return m[1] + strings.ReplaceAll(m[2], ",", " "+m[1])
+	})
+	listed := regexp.MustCompile(`\b(?:cmd|pkg|internal)/[a-z]+`).FindAllString(text, -1)
+	var there []string
+	for _, top := range []string{"cmd", "pkg", "internal"} {
+		entries, err := os.ReadDir(filepath.Join(root, top))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			if e.IsDir() {
+				there = append(there, top+"/"+e.Name())
+			}
+		}
+	}
+	same(t, "packages", listed, there)
+}

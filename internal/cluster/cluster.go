@@ -76,7 +76,7 @@ func (c *Cluster) start(ctx context.Context) error {
 	}
 	c.server, err = natsd.Start(natsd.Options{
 		Name: "hierarchy", StoreDir: c.opts.StoreDir, Host: c.opts.Host, Port: c.opts.Port,
-		SyncAlways: c.opts.SyncAlways, Logger: c.opts.Logger,
+		SyncAlways: c.opts.SyncAlways, MaxMemory: c.opts.maxMemory(), Logger: c.opts.Logger,
 	})
 	if err != nil {
 		return err

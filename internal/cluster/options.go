@@ -80,6 +80,16 @@ func (o *Options) defaults() {
 	}
 }
 
+// maxMemory is what streams in memory may reserve. The server would take a share
+// of the machine, which may be less than the limits of our streams: those are
+// limits, and a system in memory is for little data.
+func (o *Options) maxMemory() int64 {
+	if o.Memory {
+		return 1 << 40
+	}
+	return 0
+}
+
 // pools are all pools, the default one first.
 func (o *Options) pools() []Pool {
 	all := []Pool{{Name: op.DefaultPool, Executors: o.Executors}}

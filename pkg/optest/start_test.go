@@ -34,9 +34,9 @@ func BenchmarkStart(b *testing.B) {
 	}
 }
 
-// A start takes some tens of milliseconds. The bound is far above, because the
-// machine may be busy with something else, and far below what a test would notice
-// if a start began to wait for a time-out.
+// A start takes some tens of milliseconds. The quickest of some is asked, because
+// the machine may be busy with something else, and the bound is one that a start
+// would break which waits for a lease or a time-out.
 func TestStartIsQuick(t *testing.T) {
 	var up []time.Duration
 	for range 5 {
@@ -51,8 +51,8 @@ func TestStartIsQuick(t *testing.T) {
 		}
 	}
 	t.Logf("median of %d starts: %s", len(up), median(up))
-	if m := median(up); m > time.Second {
-		t.Errorf("a start takes %s", m)
+	if least := slices.Min(up); least >= time.Second {
+		t.Errorf("a start takes %s", least)
 	}
 }
 

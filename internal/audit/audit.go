@@ -122,7 +122,7 @@ type Auditor struct {
 	decisions  map[key]struct{}
 	follows    map[key]*expected
 	cascades   map[key]*cascade // of which not every partition was told yet
-	promised   int              // follow-ups that were asked for and not submitted yet, without those of others
+	promised   int              // follow-ups and cascades that were asked for and have not come yet, without those of others
 	hearsay    []hearsay
 	terminal   int // terminal records, legal or not
 	jitter     [jitterBuckets]int
@@ -230,23 +230,30 @@ func (a *Auditor) Finish(quiescent bool) Report {
 			}
 		}
 		a.followUps()
+		a.cascadesLeft()
 		if a.Report().Foreign == 0 { // else something is under way
 			a.hearsayLeft()
-			a.cascadesLeft()
 		}
 	}
 	return a.Report()
 }
 
-// Awaited returns how many operations have still to end or to be submitted before
-// the history is quiescent: open ones and follow-ups that were asked for, without
-// those of others.
+// Awaited returns how much has still to come before the history is quiescent: the
+// ends of open operations, follow-ups that were asked for, and the news of what was
+// cancelled with its descendants. What others have under way does not count.
 func (a *Auditor) Awaited() int {
 	n := a.promised
 	for _, p := range a.order {
 		n += len(p.open) - p.foreign
 	}
 	return n
+}
+
+// promise counts what has to come because of an operation.
+func (a *Auditor) promise(foreign bool, n int) {
+	if !foreign {
+		a.promised += n
+	}
 }
 
 // accounting adds up what was submitted and what became of it.

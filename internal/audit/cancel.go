@@ -66,9 +66,11 @@ func (v *visit) cancelled(e *arbiter.Cancelled) {
 	}
 	v.move(o, op.Cancelled)
 	v.a.report.Cancelled++
+	if e.Cascade {
+		v.cascaded(o)
+	}
 	v.finish(o, &end{reason: e.Reason, winner: o.winner, riders: doom{kind: doomPart}, cascade: e.Cascade})
 	if e.Cascade {
-		v.a.cascaded(v, e.OpID)
 		v.cascade(o.key)
 	}
 }
@@ -153,16 +155,18 @@ func (v *visit) postponed(e *arbiter.Protected, o *operation) {
 // cascade is an operation that was cancelled with its descendants: the other
 // partitions have to be told.
 type cascade struct {
-	v    Violation
-	told []int
+	v       Violation
+	told    []int
+	foreign bool // somebody else's
 }
 
 // cascaded notes that the other partitions have to be told.
-func (a *Auditor) cascaded(v *visit, opID string) {
-	if a.opts.Partitions > 1 {
-		a.cascades[keyOf(opID)] = &cascade{v: Violation{
-			Seq: v.seq, Invariant: CausesCascadeTold, Partition: v.p.id, Step: v.s.Number, OpID: opID,
+func (v *visit) cascaded(o *operation) {
+	if v.a.opts.Partitions > 1 {
+		v.a.cascades[o.key] = &cascade{foreign: o.foreign, v: Violation{
+			Seq: v.seq, Invariant: CausesCascadeTold, Partition: v.p.id, Step: v.s.Number, OpID: o.id,
 		}}
+		v.a.promise(o.foreign, 1)
 	}
 }
 
@@ -181,6 +185,7 @@ func (v *visit) toldOf(k key, id string) {
 	}
 	if c.told = append(c.told, v.p.id); len(c.told) == v.a.opts.Partitions-1 {
 		delete(v.a.cascades, k)
+		v.a.promise(c.foreign, -1)
 	}
 }
 
@@ -190,6 +195,9 @@ func (a *Auditor) cascadesLeft() {
 		return cmp.Or(cmp.Compare(x.v.Seq, y.v.Seq), cmp.Compare(x.v.OpID, y.v.OpID))
 	})
 	for _, c := range left {
+		if c.foreign {
+			continue
+		}
 		c.v.Text = fmt.Sprintf("cancelled with its descendants, and of %d other partitions only %v were told", a.opts.Partitions-1, c.told)
 		a.violate(c.v)
 	}

@@ -228,9 +228,7 @@ func (v *visit) expect(o *operation, c *entity.Change) {
 			}}
 		}
 		v.a.follows[k].n++
-		if !o.foreign {
-			v.a.promised++
-		}
+		v.a.promise(o.foreign, 1)
 	}
 }
 
@@ -251,9 +249,7 @@ func (v *visit) caused(o *operation, s *arbiter.Submit) {
 		return
 	}
 	v.p.belongs(o, x.foreign)
-	if !x.foreign {
-		v.a.promised--
-	}
+	v.a.promise(x.foreign, -1)
 	if x.n--; x.n == 0 {
 		delete(v.a.follows, k)
 	}

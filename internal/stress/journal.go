@@ -26,8 +26,10 @@ type fate struct {
 // witness that can be believed about all of them.
 type accounting struct {
 	fates     map[string]*fate
-	followUps int
-	refused   int // results of attempts that were not the current ones
+	derived   map[string]bool // follow-ups of the run
+	stale     int             // results of attempts that were not the current ones
+	preempted int
+	shared    int
 	takeovers int
 	decisions int
 	latency   []float64                 // ms, one a decision
@@ -36,7 +38,7 @@ type accounting struct {
 }
 
 func newAccounting() *accounting {
-	return &accounting{fates: map[string]*fate{}, byRank: map[op.Priority][]float64{}}
+	return &accounting{fates: map[string]*fate{}, derived: map[string]bool{}, byRank: map[op.Priority][]float64{}}
 }
 
 // expect names an operation whose submission was acknowledged.
@@ -56,23 +58,27 @@ func (a *accounting) step(stored time.Time, data []byte) {
 	}
 	for i := range s.In {
 		if sub := s.In[i].Submit; sub != nil {
-			a.submitted(&sub.Operation)
+			a.submitted(sub)
 		}
 	}
 	for i := range s.Out {
-		a.effect(stored, &s.Out[i])
+		a.effect(stored, &s, &s.Out[i])
 	}
 }
 
-func (a *accounting) submitted(o *op.Operation) {
-	if f := a.fates[o.ID]; f != nil {
+// submitted notes an operation of the run, or one that follows from it. Others may
+// use the system at the same time.
+func (a *accounting) submitted(s *arbiter.Submit) {
+	if f := a.fates[s.Operation.ID]; f != nil {
 		f.asked = true
-	} else if o.Type == op.TypeFollowUp {
-		a.followUps++
+	} else if a.ours(s.CausedBy) {
+		a.derived[s.Operation.ID] = true
 	}
 }
 
-func (a *accounting) effect(stored time.Time, e *arbiter.Effect) {
+func (a *accounting) ours(opID string) bool { return a.fates[opID] != nil || a.derived[opID] }
+
+func (a *accounting) effect(stored time.Time, s *arbiter.Step, e *arbiter.Effect) {
 	switch {
 	case e.Accepted != nil:
 		a.becomes(e.Accepted.OpID, op.Pending, "")
@@ -92,8 +98,24 @@ func (a *accounting) effect(stored time.Time, e *arbiter.Effect) {
 		a.becomes(e.Rejected.OpID, op.Rejected, e.Rejected.Reason)
 	case e.Cancelled != nil:
 		a.becomes(e.Cancelled.OpID, op.Cancelled, e.Cancelled.Reason)
+	case e.Preempted != nil:
+		a.becomes(e.Preempted.OpID, op.Pending, op.Preempted)
+		if a.ours(e.Preempted.OpID) {
+			a.preempted++
+		}
+	case e.Coalesced != nil:
+		a.becomes(e.Coalesced.OpID, op.Pending, op.Coalesced)
+	case e.Parted != nil:
+		a.becomes(e.Parted.OpID, op.Pending, "")
+	case e.Shared != nil:
+		a.becomes(e.Shared.OpID, op.Succeeded, op.Coalesced)
+		if a.ours(e.Shared.OpID) {
+			a.shared++
+		}
 	case e.Refused != nil:
-		a.refused++
+		if i := e.Refused.Input; a.ours(e.Refused.OpID) && i < len(s.In) && s.In[i].Result != nil {
+			a.stale++
+		}
 	case e.Decision != nil:
 		a.decided(stored, e.Decision)
 	}

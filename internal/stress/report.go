@@ -1,6 +1,7 @@
 package stress
 
 import (
+	"strings"
 	"time"
 
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
@@ -25,9 +26,11 @@ type Report struct {
 	Unaccounted int     `json:"unaccounted"` // acknowledged, but not in the journal, or with no end or several
 	Unreadable  int     `json:"unreadable"`  // steps of the journal that could not be read
 	Rate        float64 `json:"rate"`        // submitted a second
-	FollowUps   int     `json:"follow_ups"`  // operations that the system derived for structural changes
-	Takeovers   int     `json:"takeovers"`   // during the run
-	Superseded  int     `json:"superseded"`  // results refused because their attempt was not the current one
+	FollowUps   int     `json:"follow_ups"`  // operations that the system derived for the run's structural changes
+	Takeovers   int     `json:"takeovers"`   // of partitions, during the run
+	Stale       int     `json:"stale"`       // results refused because their attempt was not the current one
+	Preempted   int     `json:"preempted"`   // attempts that had to yield
+	Shared      int     `json:"shared"`      // of those that succeeded: with an identical one
 
 	Total      Row            `json:"total"`
 	ByPriority []Row          `json:"by_priority"` // highest first
@@ -41,13 +44,17 @@ type Report struct {
 // the journal, all of which could be read.
 func (r *Report) Complete() bool { return r.Unaccounted == 0 && r.Unreadable == 0 }
 
+// Owns reports whether an operation is one of the run's. Its follow-ups have ids of
+// their own.
+func (r *Report) Owns(opID string) bool { return strings.HasPrefix(opID, r.Run+"-") }
+
 func (r *run) result(ended time.Time, used Process) *Report {
 	a := r.account
 	rep := &Report{
 		Type: ReportType, Run: r.Name, Profile: r.Profile.Name, Seed: r.Seed, StartedAt: r.started.UTC(),
 		Submits: r.submitted.Sub(r.begun), Elapsed: ended.Sub(r.started),
-		Submitted: len(a.fates), Refused: r.refused, Repeated: r.unknown, FollowUps: a.followUps,
-		Unreadable: a.bad, Takeovers: a.takeovers, Superseded: a.refused, Decisions: a.decisions,
+		Submitted: len(a.fates), Refused: r.refused, Repeated: r.unknown, FollowUps: len(a.derived),
+		Unreadable: a.bad, Takeovers: a.takeovers, Stale: a.stale, Preempted: a.preempted, Shared: a.shared, Decisions: a.decisions,
 		ByPriority: a.rows(), ByType: map[string]Row{}, Reasons: map[string]int{},
 		Process: used,
 	}

@@ -105,14 +105,14 @@ func TestDemoEndsInEveryWay(t *testing.T) {
 func TestAccounting(t *testing.T) {
 	at := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 	a := newAccounting()
-	for _, id := range []string{"won", "lost", "twice", "missing", "open"} {
+	for _, id := range []string{"won", "lost", "twice", "missing", "open", "same", "yields"} {
 		a.expect(&op.Operation{ID: id, Type: op.TypeVersion, Priority: op.High})
 	}
 	submit := func(id, typ string) arbiter.Input {
 		return arbiter.Input{Submit: &arbiter.Submit{Operation: op.Operation{ID: id, Type: typ, Priority: op.Normal}}}
 	}
 	s := arbiter.Step{
-		In: []arbiter.Input{submit("won", op.TypeVersion), submit("lost", op.TypeVersion), submit("twice", op.TypeVersion), submit("open", op.TypeVersion), submit("f", op.TypeFollowUp), submit("foreign", op.TypeVersion)},
+		In: []arbiter.Input{submit("won", op.TypeVersion), submit("lost", op.TypeVersion), submit("twice", op.TypeVersion), submit("open", op.TypeVersion), submit("f", op.TypeFollowUp), submit("foreign", op.TypeVersion), submit("same", op.TypeVersion), submit("yields", op.TypeVersion), submit("g", op.TypeFollowUp), {Result: &arbiter.Result{}}, {Beat: &arbiter.Beat{}}},
 		Out: []arbiter.Effect{
 			{Decision: &op.Decision{WindowClosed: at, Contenders: []op.Contender{{OpID: "won", Priority: op.High, Effective: op.High}, {OpID: "lost", Priority: op.Low, Effective: op.Low}}}},
 			{Decision: &op.Decision{WindowClosed: at.Add(-time.Hour), Contenders: []op.Contender{{OpID: "foreign", Priority: op.Low, Effective: op.Low}}}},
@@ -123,9 +123,17 @@ func TestAccounting(t *testing.T) {
 			{Succeeded: &arbiter.Succeeded{OpID: "twice"}},
 			{Cancelled: &arbiter.Cancelled{OpID: "twice", Reason: op.CancelledByRequest}},
 			{Accepted: &arbiter.Accepted{OpID: "open"}},
-			{Refused: &arbiter.Refused{}},
+			{Coalesced: &arbiter.Coalesced{OpID: "same", Into: "won"}},
+			{Shared: &arbiter.Shared{OpID: "same", With: "won"}},
+			{Preempted: &arbiter.Preempted{OpID: "yields"}},
+			{Rejected: &arbiter.Rejected{OpID: "yields", Reason: op.Superseded}},
+			{Preempted: &arbiter.Preempted{OpID: "foreign"}},
+			{Refused: &arbiter.Refused{OpID: "won", Input: 9}},
+			{Refused: &arbiter.Refused{OpID: "won", Input: 10}},
+			{Refused: &arbiter.Refused{OpID: "foreign", Input: 9}},
 		},
 	}
+	s.In[4].Submit.CausedBy, s.In[8].Submit.CausedBy = "won", "foreign"
 	data, err := json.Marshal(&s)
 	if err != nil {
 		t.Fatal(err)
@@ -135,10 +143,13 @@ func TestAccounting(t *testing.T) {
 	if r.Unaccounted != 3 { // ended twice, never seen, never ended
 		t.Errorf("unaccounted %d", r.Unaccounted)
 	}
-	if r.Submitted != 5 || r.Total.Succeeded != 1 || r.Total.Rejected != 1 || r.Total.Cancelled != 1 || r.Total.Open != 2 || r.Total.Retried != 1 {
+	if r.Submitted != 7 || r.Total.Succeeded != 2 || r.Total.Rejected != 2 || r.Total.Cancelled != 1 || r.Total.Open != 2 || r.Total.Retried != 1 {
 		t.Errorf("%+v", r.Total)
 	}
-	if r.FollowUps != 1 || r.Superseded != 1 || r.Decisions != 1 || r.Total.Decision.Max != 2 || r.Reasons["lower_priority"] != 1 {
+	if r.Shared != 1 || r.Preempted != 1 || r.Reasons["superseded"] != 1 {
+		t.Errorf("%+v", r)
+	}
+	if r.FollowUps != 1 || r.Stale != 1 || r.Decisions != 1 || r.Total.Decision.Max != 2 || r.Reasons["lower_priority"] != 1 {
 		t.Errorf("%+v", r)
 	}
 	if r.Complete() || r.Unreadable != 0 {

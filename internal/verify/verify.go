@@ -5,7 +5,8 @@
 // A journal that is being written to is judged as far as it reached when the
 // pass began; what the views hold beyond that is counted and left alone. With
 // [Options.Quiescent] it first waits until nothing is under way, and then
-// demands that nothing is left open.
+// demands that nothing is left open. With [Options.Own] that is about the
+// operations of the caller, and others may use the system meanwhile.
 package verify
 
 import (
@@ -26,6 +27,10 @@ type Options struct {
 	// Quiescent demands that every accepted operation has ended. The pass
 	// follows the journal until that is so, at most for Patience.
 	Quiescent bool
+	// Own says which operations have to end where Quiescent is set; nil: all. The
+	// caller knows that they were accepted. What others have left open is counted
+	// in Report.Foreign.
+	Own func(opID string) bool
 	// Patience bounds the waiting for quiescence and for the views to catch up
 	// with the journal. 0 means 15 s.
 	Patience time.Duration
@@ -60,7 +65,9 @@ func Run(ctx context.Context, b *bus.Bus, o Options) (*Result, error) {
 	n := b.Layout().Partitions
 	p.auditor = audit.New(audit.Options{
 		PartitionOf: func(target string) int { return bus.PartitionOf(target, n) },
+		Partitions:  n,
 		Replay:      p.replay,
+		Own:         o.Own,
 	})
 	if err := p.follow(ctx); err != nil {
 		return nil, err
@@ -112,16 +119,27 @@ func (p *pass) replay(s *arbiter.Step) error {
 // follow reads the journal to its end and, if that is asked for, on until
 // nothing is under way; then it waits for the outputs of what was read.
 func (p *pass) follow(ctx context.Context) error {
+	if err := p.read(ctx); err != nil {
+		return err
+	}
+	if p.Quiescent {
+		if err := p.wait(ctx, p.calm, p.read); err != nil {
+			return err
+		}
+	}
+	return p.wait(ctx, p.told, func(context.Context) error { return nil })
+}
+
+// wait asks until the answer is yes or patience ends, and does something between
+// two questions. It returns the errors of both.
+func (p *pass) wait(ctx context.Context, ask func(context.Context) (bool, error), between func(context.Context) error) error {
 	patience, cancel := context.WithTimeout(ctx, p.Patience)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	if err := p.read(ctx); err != nil {
-		return err
-	}
 	for {
-		calm, err := p.calm(ctx)
-		if err != nil || calm {
+		yes, err := ask(ctx)
+		if err != nil || yes {
 			return err
 		}
 		select {
@@ -129,10 +147,8 @@ func (p *pass) follow(ctx context.Context) error {
 		case <-patience.Done():
 			return ctx.Err()
 		}
-		if p.Quiescent {
-			if err := p.read(ctx); err != nil {
-				return err
-			}
+		if err := between(ctx); err != nil {
+			return err
 		}
 	}
 }
@@ -168,12 +184,35 @@ func (p *pass) step(e *bus.Entry) {
 	p.auditor.Raw(e.Seq, e.Partition, e.Data)
 }
 
-// calm reports whether the outputs of every step read are told and, if
-// quiescence is asked for, nothing waits in the intake or is open. It remembers
-// the partitions that lag.
+// calm reports whether nothing is under way: what has to end has ended, and, if
+// that is everything, nothing waits to be told, from which more would follow, nor
+// then in the intake.
 func (p *pass) calm(ctx context.Context) (bool, error) {
+	if p.auditor.Awaited() > 0 {
+		return false, nil
+	}
+	if p.Own != nil {
+		return true, nil
+	}
+	if told, err := p.told(ctx); err != nil || !told {
+		return false, err
+	}
+	for id := range p.bus.Layout().Partitions {
+		last, err := p.bus.LastIntake(ctx, id)
+		if err != nil {
+			return false, fmt.Errorf("verify: intake of partition %d: %w", id, err)
+		}
+		if last > p.tips[id].cursor {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// told reports whether the outputs of every step that was read are told. It
+// remembers the partitions that lag.
+func (p *pass) told(ctx context.Context) (bool, error) {
 	clear(p.lagging)
-	calm := true
 	for id := range p.bus.Layout().Partitions {
 		mark, err := p.bus.Mark(ctx, id)
 		if err != nil {
@@ -181,22 +220,9 @@ func (p *pass) calm(ctx context.Context) (bool, error) {
 		}
 		if mark < p.tips[id].step {
 			p.lagging[id] = true
-			calm = false
 		}
-		if !p.Quiescent {
-			continue
-		}
-		last, err := p.bus.LastIntake(ctx, id)
-		if err != nil {
-			return false, fmt.Errorf("verify: intake of partition %d: %w", id, err)
-		}
-		calm = calm && last <= p.tips[id].cursor
 	}
-	if p.Quiescent {
-		r := p.auditor.Report()
-		calm = calm && r.Open == 0
-	}
-	return calm, nil
+	return len(p.lagging) == 0, nil
 }
 
 // views compares the heads and the records with the journal.

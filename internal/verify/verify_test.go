@@ -120,28 +120,75 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestOpen demands that a history in which something never ends is found
-// wanting, and that the wait for it is bounded.
-func TestOpen(t *testing.T) {
-	ctx, b := history(t)
-	p := bus.PartitionOf("e0", b.Layout().Partitions)
+// patient puts a policy into force under which nothing that is submitted to a target
+// is decided for an hour.
+func patient(ctx context.Context, t *testing.T, b *bus.Bus, targets ...string) {
+	t.Helper()
 	if _, err := b.PutPolicy(ctx, []byte(`{"staging_window":"1h"}`)); err != nil {
 		t.Fatal(err)
+	}
+	waits := map[int]bool{}
+	for _, target := range targets {
+		waits[bus.PartitionOf(target, b.Layout().Partitions)] = true
 	}
 	for e, err := range b.JournalFollow(ctx, 0) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if e.Partition == p && strings.Contains(string(e.Data), `"policy":{"revision":1`) {
-			break
+		if strings.Contains(string(e.Data), `"policy":{"revision":1`) {
+			delete(waits, e.Partition)
+		}
+		if len(waits) == 0 {
+			return
 		}
 	}
+}
+
+// TestOpen demands that a history in which something never ends is found
+// wanting, and that the wait for it is bounded. What somebody else has left open is
+// named and not held against those who ask about their own.
+func TestOpen(t *testing.T) {
+	ctx, b := history(t)
+	patient(ctx, t, b, "e0")
 	body := []byte(`{"op_id":"late","op_type":"version_entity"}`)
 	if _, err := b.Publish(ctx, bus.SubmitSubject("e0"), body, "", nil); err != nil {
 		t.Fatal(err)
 	}
 	r := check(ctx, t, b, verify.Options{Quiescent: true, Patience: 500 * time.Millisecond})
-	if r.ByInvariant[audit.LifeOpen] != 1 {
+	if r.ByInvariant[audit.LifeOpen] != 1 || r.Foreign != 0 {
 		t.Errorf("an open operation was not found: %v", r.ByInvariant)
+	}
+	r = check(ctx, t, b, verify.Options{Quiescent: true, Patience: time.Minute, Own: func(id string) bool { return id != "late" }})
+	if !r.OK() || r.Open != 1 || r.Foreign != 1 {
+		t.Errorf("of somebody else: %d open, %d foreign, %v", r.Open, r.Foreign, r.Violations)
+	}
+}
+
+// TestCascade cancels an operation whose child another partition holds. The history
+// is calm only when every partition was told.
+func TestCascade(t *testing.T) {
+	ctx, b := history(t)
+	if n := b.Layout().Partitions; bus.PartitionOf("e0", n) == bus.PartitionOf("e1", n) {
+		t.Fatal("both targets are in one partition")
+	}
+	patient(ctx, t, b, "e0", "e1")
+	w := await.Start(ctx, b)
+	defer w.Stop()
+	for _, m := range []struct{ subject, body string }{
+		{bus.SubmitSubject("e0"), `{"op_id":"parent","op_type":"version_entity"}`},
+		{bus.SubmitSubject("e1"), `{"op_id":"child","op_type":"version_entity","parent_op_id":"parent"}`},
+		{bus.CancelSubject("e0"), `{"op_id":"parent"}`},
+	} {
+		if _, err := b.Publish(ctx, m.subject, []byte(m.body), "", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.Expect("parent", "child")
+	if err := w.Wait(ctx); err != nil {
+		t.Fatal(err)
+	}
+	r := check(ctx, t, b, verify.Options{Quiescent: true})
+	if !r.OK() || r.Cancelled != 2 {
+		t.Errorf("%d cancelled, %v", r.Cancelled, r.Violations)
 	}
 }

@@ -130,7 +130,7 @@ func (a *app) runLoad(ctx context.Context, b *bus.Bus, w *workload) error {
 		return err
 	}
 	bar = newProgress(a.errs)
-	res, err := verify.Run(ctx, b, verify.Options{Quiescent: true, Progress: func(read, last uint64) {
+	res, err := verify.Run(ctx, b, verify.Options{Quiescent: true, Own: rep.Owns, Progress: func(read, last uint64) {
 		bar.show(float64(read)/float64(last), fmt.Sprintf("checking entry %d of %d", read, last))
 	}})
 	bar.end()

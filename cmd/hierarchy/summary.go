@@ -24,6 +24,9 @@ func (r loadReport) show(w io.Writer) {
 	t := r.Total
 	fmt.Fprintf(w, "%s every operation is accounted for: %d = %d succeeded + %d rejected + %d cancelled + %d open\n",
 		tick(r.accounted()), r.Submitted, t.Succeeded, t.Rejected, t.Cancelled, t.Open)
+	if n := r.Verify.Foreign; n > 0 {
+		fmt.Fprintf(w, "- %s of others open, and left alone\n", plural(n, "operation"))
+	}
 	showGroups(w, r.Verify)
 }
 

@@ -1,29 +1,20 @@
 package audit
 
 import (
-	"bytes"
-	"encoding/json"
+	"strconv"
 
 	"github.com/hierarchy-bus/hierarchy/internal/arbiter"
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
 
 // requestOf is equal for operations that ask for the same change: type, params,
-// source and expected version (ADR 0008).
+// source and expected version (ADR 0008). The journal holds params without blanks.
 func requestOf(o *op.Operation) key {
-	b, err := json.Marshal(struct {
-		Type, Source string
-		Expected     *int64
-	}{o.Type, o.Source, o.ExpectedVersion})
-	if err != nil {
-		return key{}
+	expected := "-"
+	if o.ExpectedVersion != nil {
+		expected = strconv.FormatInt(*o.ExpectedVersion, 10)
 	}
-	var params bytes.Buffer
-	if json.Compact(&params, o.Params) != nil {
-		params.Reset()
-		params.Write(o.Params)
-	}
-	return keyOf(string(b) + "\x00" + params.String())
+	return keyOf(o.Type + "\x00" + o.Source + "\x00" + expected + "\x00" + string(o.Params))
 }
 
 // coalesced takes a loser out that shares the outcome of the winner.

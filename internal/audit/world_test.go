@@ -209,7 +209,10 @@ func (w *world) live(n int) {
 	} else {
 		w.now = w.now.Add(w.millis(15))
 	}
-	var in []arbiter.Input
+	var in, answers []arbiter.Input
+	if w.one(2) {
+		answers = w.answers(p) // which were looked for before what comes now
+	}
 	if w.one(2) {
 		in = append(in, w.submissions(p)...)
 	}
@@ -225,9 +228,7 @@ func (w *world) live(n int) {
 	if w.one(2) {
 		in = w.mix(in, w.reports(p))
 	}
-	if w.one(2) {
-		in = w.mix(in, w.answers(p))
-	}
+	in = w.mix(in, answers)
 	if w.one(25) {
 		in = w.mix(in, []arbiter.Input{w.policy(uint64(n + 1))})
 	}
@@ -259,7 +260,7 @@ func (w *world) drain() {
 		for p, m := range w.machines {
 			if left := m.Open() + len(w.follows[p]) + len(w.cut[p]); left > 0 {
 				open += left
-				w.commit(p, slices.Concat(w.followUps(p), w.cascades(p), w.answers(p), w.reports(p))...)
+				w.commit(p, slices.Concat(w.answers(p), w.followUps(p), w.cascades(p), w.reports(p))...)
 			}
 		}
 		if open == 0 {

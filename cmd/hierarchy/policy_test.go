@@ -137,12 +137,14 @@ func TestPolicySchema(t *testing.T) {
 		`{"aging":{"every":"10s","step":1,"max":9},"paused":{"types":["x"],"targets":["a","b-*","*"]}}`,
 		`{"submitters":{"night shift":{"min":1,"max":"HIGH"}}}`,
 		`{"types":{"resize":{"schema":{"type":"object"},"pool":"gpu","priority":"LOW","min_priority":1,"max_priority":5,"max_retries":0,"on_conflict":"coalesce","staging_window":"1s","attempt_timeout":"100ms"}}}`,
+		`{"max_concurrent_operations":1,"event_bus_buffer_size":1000000,"metrics_collection_interval":"100ms","max_memory_mb":64}`,
 		`{"operation_queue_size":1,"max_executing_per_partition":1,"max_staged_per_target":2000,"default_max_retries":1000}`,
 	} {
 		agree(good, true)
 	}
 	for _, bad := range []string{
 		`{"no_such_rule":1}`, `{"staging_window":10}`, `{"staging_window":"soon"}`, `{"staging_window":"-1s"}`,
+		`{"max_concurrent_operations":0}`, `{"event_bus_buffer_size":1000001}`, `{"max_memory_mb":63}`,
 		`{"max_staged_per_target":0}`, `{"max_staged_per_target":2001}`, `{"operation_queue_size":0}`, `{"default_max_retries":-1}`,
 		`{"preemption":"always"}`, `{"priority_out_of_range":"ignore"}`, `{"aging":{"every":"10s","step":0,"max":1}}`,
 		`{"aging":{"every":"10s","step":1,"max":10}}`, `{"paused":{"targets":["a.b"]}}`, `{"paused":{"all":true}}`,

@@ -291,6 +291,9 @@ type briefArgs struct{ doing }
 
 func (briefArgs) Kind() string { return brief + "_go" }
 
+// never is closed when all tests are over.
+var never = make(chan struct{})
+
 // behave is the handler in Go; testdata/conform.py is the same in Python.
 func behave(ctx context.Context, nc *nats.Conn, task *worker.Task, do string) (worker.Effect, error) {
 	tell := func(event string) {
@@ -311,7 +314,7 @@ func behave(ctx context.Context, nc *nats.Conn, task *worker.Task, do string) (w
 		<-ctx.Done()
 		return done("hung"), nil
 	case do == "stubborn":
-		select {}
+		<-never
 	case do == "garbage":
 		return done(math.NaN()), nil
 	case do == "large":

@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"go.uber.org/goleak"
 
 	"github.com/hierarchy-bus/hierarchy/internal/await"
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
@@ -20,6 +22,18 @@ import (
 )
 
 const patience = 30 * time.Second
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	close(never)
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
 
 // system is a whole system with the type paint in the pool of workers.
 type system struct {
@@ -41,7 +55,7 @@ func start(t testing.TB, rules string) *system {
 
 func startWith(t testing.TB, o cluster.Options) *system {
 	t.Helper()
-	o.StoreDir, o.Memory, o.Drain = t.TempDir(), true, time.Second
+	o.StoreDir, o.Drain = t.TempDir(), time.Second
 	layout := bus.DefaultLayout()
 	layout.Partitions = 4
 	o.Layout = &layout

@@ -30,7 +30,7 @@ def conform(task):
     if do == "panic":
         raise RuntimeError("boom")
     if do == "hang":
-        time.sleep(task.lease)
+        time.sleep(2 * task.lease)
         return done("hung")
     if do == "stubborn":
         time.sleep(3600)

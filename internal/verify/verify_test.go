@@ -120,11 +120,13 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// patient puts a policy into force under which nothing that is submitted to a target
-// is decided for an hour.
-func patient(ctx context.Context, t *testing.T, b *bus.Bus, targets ...string) {
+// patience is a policy under which nothing is decided for an hour.
+const patience = `{"staging_window":"1h"}`
+
+// rule puts the first policy into force for some targets.
+func rule(ctx context.Context, t *testing.T, b *bus.Bus, policy string, targets ...string) {
 	t.Helper()
-	if _, err := b.PutPolicy(ctx, []byte(`{"staging_window":"1h"}`)); err != nil {
+	if _, err := b.PutPolicy(ctx, []byte(policy)); err != nil {
 		t.Fatal(err)
 	}
 	waits := map[int]bool{}
@@ -149,7 +151,7 @@ func patient(ctx context.Context, t *testing.T, b *bus.Bus, targets ...string) {
 // named and not held against those who ask about their own.
 func TestOpen(t *testing.T) {
 	ctx, b := history(t)
-	patient(ctx, t, b, "e0")
+	rule(ctx, t, b, patience, "e0")
 	body := []byte(`{"op_id":"late","op_type":"version_entity"}`)
 	if _, err := b.Publish(ctx, bus.SubmitSubject("e0"), body, "", nil); err != nil {
 		t.Fatal(err)
@@ -171,7 +173,7 @@ func TestCascade(t *testing.T) {
 	if n := b.Layout().Partitions; bus.PartitionOf("e0", n) == bus.PartitionOf("e1", n) {
 		t.Fatal("both targets are in one partition")
 	}
-	patient(ctx, t, b, "e0", "e1")
+	rule(ctx, t, b, patience, "e0", "e1")
 	w := await.Start(ctx, b)
 	defer w.Stop()
 	for _, m := range []struct{ subject, body string }{

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/hierarchy-bus/hierarchy/internal/arbiter"
 	"github.com/hierarchy-bus/hierarchy/internal/audit"
 	"github.com/hierarchy-bus/hierarchy/internal/entity"
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
@@ -107,6 +108,59 @@ func TestRecordsAreComparedWithTheHistory(t *testing.T) {
 			a := h.read(t, audit.Options{})
 			a.CheckRecord(c.id, c.rec)
 			wantOnly(t, a.Finish(!h.busy), c.want...)
+		})
+	}
+}
+
+// What a record says about the newer parts of a life is settled by the history, too.
+func TestRecordsOfTheWholeLifeCycle(t *testing.T) {
+	end := at(110)
+	overloaded := func(h *history) {
+		under(h, func(p *arbiter.Policy) { fullWithOne(p); p.Submitters = map[string]arbiter.Range{"ann": {Max: 4}} })
+		arrives(h, operation("b", "e2", 5))
+		a := operation("a", "e1", 5, by("ann"))
+		a.RetryOf = "old"
+		h.step(2, inputs(submit(2, a)), clamped("a", 5, 4), rejected("a", "e1", op.Pending, op.Overloaded))
+	}
+	for _, c := range []struct {
+		name, id string
+		tell     func(h *history)
+		rec      op.Record
+		spoil    func(r *op.Record)
+	}{
+		{
+			"preempted", "a", preempted(110),
+			op.Record{Status: op.Pending, Priority: 5, Reason: op.Preempted, Winner: "b", Attempt: 1, Preemptions: 1},
+			func(r *op.Record) { r.Reason = "" },
+		},
+		{
+			"preempted, not counted", "a", preempted(110),
+			op.Record{Status: op.Pending, Priority: 5, Reason: op.Preempted, Winner: "b", Attempt: 1, Preemptions: 1},
+			func(r *op.Record) { r.Preemptions = 0 },
+		},
+		{"to be cancelled", "a", waits, op.Record{Status: op.Executing, Priority: 5, Attempt: 1, CancelAt: &end}, func(r *op.Record) { r.CancelAt = nil }},
+		{"coalesced", "b", merged, op.Record{Status: op.Pending, Priority: 5, Reason: op.Coalesced, Winner: "a"}, func(r *op.Record) { r.Winner = "" }},
+		{"shared", "b", both, op.Record{Status: op.Succeeded, Priority: 5, Reason: op.Coalesced, Winner: "a"}, func(r *op.Record) { r.Reason = "" }},
+		{"failed together", "b", neither, op.Record{Status: op.Rejected, Priority: 5, Reason: op.StaleVersion, Winner: "a"}, func(r *op.Record) { r.Reason = op.Coalesced }},
+		{"parted", "b", apart, op.Record{Status: op.Pending, Priority: 5}, func(r *op.Record) { r.Winner = "a" }},
+		{"superseded", "a", replaced, op.Record{Status: op.Rejected, Priority: 5, Reason: op.Superseded, Winner: "b"}, func(r *op.Record) { r.Winner = "" }},
+		{"cancelled with its parent", "c", orphans, op.Record{Status: op.Cancelled, Priority: 5, Reason: op.CancelledWithParent}, func(r *op.Record) { r.Reason = op.CancelledByRequest }},
+		{"overloaded", "a", overloaded, op.Record{Status: op.Rejected, Priority: 4, Asked: 5, Reason: op.Overloaded, RetryOf: "old", RetryAfterMS: 1000}, func(r *op.Record) { r.RetryAfterMS = 0 }},
+		{"clamped", "a", overloaded, op.Record{Status: op.Rejected, Priority: 4, Asked: 5, Reason: op.Overloaded, RetryOf: "old", RetryAfterMS: 1000}, func(r *op.Record) { r.Asked = 0 }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for _, spoilt := range []bool{false, true} {
+				h := newHistory()
+				alone(c.tell)(h)
+				a := h.read(t, audit.Options{})
+				var want []string
+				if spoilt {
+					c.spoil(&c.rec)
+					want = []string{audit.ViewsRecord}
+				}
+				a.CheckRecord(c.id, &c.rec)
+				wantOnly(t, a.Finish(false), want...)
+			}
 		})
 	}
 }

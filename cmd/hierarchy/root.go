@@ -59,7 +59,7 @@ priority, executes the winner exactly once and tells every loser why.
 		a.demo(), a.dev(), a.setup(),
 		a.submit(), a.status(), a.explain(), a.cancel(), a.retry(), a.dead(),
 		a.get(), a.history(), a.diff(), a.lineage(), a.export(), a.watch(),
-		a.verify(), a.rebuild(), a.recover(), a.stress(), a.config(), a.wait(), a.top(), a.doctor(),
+		a.verify(), a.replay(), a.rebuild(), a.recover(), a.stress(), a.config(), a.wait(), a.top(), a.doctor(),
 		a.errors(), a.schema(), a.healthcheck(), a.version(),
 	)
 	return root

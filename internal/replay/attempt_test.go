@@ -27,10 +27,6 @@ func lease(ms int) func(*arbiter.Policy) {
 	return func(p *arbiter.Policy) { p.AttemptTimeout = millis(ms) }
 }
 
-func backoff(ms int) func(*arbiter.Policy) {
-	return func(p *arbiter.Policy) { p.RetryBase, p.RetryMax = millis(ms), millis(ms) }
-}
-
 func preemption(p *arbiter.Policy) { p.Preemption = true }
 
 // queued lets losers wait.
@@ -66,31 +62,8 @@ var attempts = []struct {
 			l.submit(0, op.Operation{ID: "x", MaxRetries: new(5)}, outcome{took: millis(4), failure: failure}, outcome{took: millis(2), failure: failure}, outcome{took: millis(7)})
 		},
 		record:  "10 x runs as 1/14 x fails/24 x runs as 2/26 x fails/36 x runs as 3/43 x succeeds",
-		replay:  "24 x runs as 1/36 x fails/63 x runs as 2/65 x fails/85 x runs as 3/92 x succeeds",
+		replay:  "20 x runs as 1/24 x fails/44 x runs as 2/46 x fails/66 x runs as 3/73 x succeeds",
 		results: Results{Moved: 3},
-	},
-	{
-		name:   "an outcome that has been does not come again where the record has it",
-		before: with(window(0), backoff(100)), after: with(window(0)),
-		plan: func(l *lab) {
-			l.submit(0, op.Operation{ID: "x", MaxRetries: new(5)}, outcome{took: millis(4), failure: failure}, outcome{took: millis(3), failure: failure}, outcome{took: millis(7)})
-			l.submit(10, op.Operation{ID: "y", Target: "y"}, outcome{took: time.Hour})
-			l.submit(20, op.Operation{ID: "z", Target: "z"}, outcome{took: time.Hour})
-		},
-		record:  "0 x runs as 1/4 x fails/10 y runs as 1/20 z runs as 1/91 x runs as 2/94 x fails/192 x runs as 3/199 x succeeds",
-		replay:  "0 x runs as 1/4 x fails/10 y runs as 1/10 x runs as 2/20 x fails/20 z runs as 1/91 x runs as 3/192 x succeeds/199 y succeeds/199 z succeeds",
-		results: Results{Recorded: 1, Moved: 2, Assumed: 2},
-	},
-	{
-		name:   "a failure is not skipped for an attempt that the record has later",
-		before: with(window(0), preemption), after: with(func(p *arbiter.Policy) { p.StagingWindow = millis(4) + 500*time.Nanosecond }),
-		plan: func(l *lab) {
-			l.submit(0, op.Operation{ID: "x", Preemptible: true, MaxRetries: new(1), OnConflict: op.OnConflictQueue}, outcome{took: millis(4), failure: failure}, outcome{took: time.Hour}, outcome{took: millis(9)})
-			l.submit(50, strong("y"))
-		},
-		record:  "0 x runs as 1/4 x fails/4 x runs as 2/104 x yields to y/104 y runs as 1/109 y succeeds/109 x runs as 3/118 x succeeds",
-		replay:  "4 x runs as 1/50 x fails/104 y runs as 1/109 y succeeds/109 x runs as 2/118 x succeeds",
-		results: Results{Recorded: 2, Moved: 1},
 	},
 	{
 		name:   "who never ran takes as long as the middle one of its type so far",
@@ -117,7 +90,7 @@ var attempts = []struct {
 			l.submit(50, strong("y"))
 		},
 		record:  "0 x runs as 1/100 x yields to y/100 y runs as 1/105 y succeeds/105 x runs as 2/405 x succeeds",
-		replay:  "0 x runs as 1/405 x succeeds/405 y runs as 1/410 y succeeds",
+		replay:  "0 x runs as 1/300 x succeeds/300 y runs as 1/305 y succeeds",
 		results: Results{Moved: 2},
 	},
 	{
@@ -128,7 +101,7 @@ var attempts = []struct {
 			l.submit(120, strong("y"))
 		},
 		record:  "0 x runs as 1/300 x fails/300 x is rejected: max_retries/300 y runs as 1/305 y succeeds",
-		replay:  "0 x runs as 1/120 x yields to y/120 y runs as 1/300 y succeeds/300 x runs as 2/600 x fails/600 x is rejected: max_retries",
+		replay:  "0 x runs as 1/120 x yields to y/120 y runs as 1/125 y succeeds/125 x runs as 2/425 x fails/425 x is rejected: max_retries",
 		results: Results{Moved: 2, Stopped: 1},
 	},
 	{
@@ -148,7 +121,7 @@ var attempts = []struct {
 			l.submit(0, preemptible("x"), outcome{took: millis(150), deaf: true, failure: failure}, outcome{took: millis(90)})
 		},
 		record:  "0 x runs as 1/100 x lapses, claimed false/100 x runs as 2/150 x is refused/190 x succeeds",
-		replay:  "0 x runs as 1/190 x lapses, claimed false/190 x runs as 2/280 x succeeds",
+		replay:  "0 x runs as 1/170 x lapses, claimed false/170 x runs as 2/260 x succeeds",
 		results: Results{Moved: 1, Silent: 1},
 	},
 	{
@@ -160,7 +133,7 @@ var attempts = []struct {
 			l.submit(120, op.Operation{ID: "z", Target: "z"})
 		},
 		record:  "0 x runs as 1/100 x yields to y/100 y runs as 1/105 y succeeds/105 x runs as 2/120 z runs as 1/125 z succeeds/140 x is refused/255 x succeeds",
-		replay:  "0 x runs as 1/120 z runs as 1/125 z succeeds/140 x succeeds/140 y runs as 1/255 y succeeds",
+		replay:  "0 x runs as 1/120 z runs as 1/125 z succeeds/140 x succeeds/140 y runs as 1/145 y succeeds",
 		results: Results{Recorded: 2, Moved: 1},
 	},
 	{
@@ -173,8 +146,8 @@ var attempts = []struct {
 		},
 		record: "0 x runs as 1/100 x yields to y/100 y runs as 1/105 y succeeds/105 x runs as 2/205 x yields to z/205 z runs as 1/210 z succeeds/" +
 			"210 x runs as 3/265 x is refused/360 x succeeds",
-		replay:  "0 x runs as 1/150 x succeeds/150 y runs as 1/205 y succeeds/205 z runs as 1/210 z succeeds/265 x is refused",
-		results: Results{Recorded: 1, Moved: 2},
+		replay:  "0 x runs as 1/150 x succeeds/150 y runs as 1/155 y succeeds/155 z runs as 1/160 z succeeds/265 x is refused",
+		results: Results{Moved: 3},
 	},
 	{
 		name:   "who failed after it had been told to stop would not have failed",
@@ -184,7 +157,7 @@ var attempts = []struct {
 			l.submit(50, strong("y"), outcome{took: millis(30)})
 		},
 		record:  "0 x runs as 1/100 x yields to y/100 y runs as 1/110 x is refused/130 y succeeds/130 x runs as 2/280 x succeeds",
-		replay:  "0 x runs as 1/280 x succeeds/280 y runs as 1/310 y succeeds",
+		replay:  "0 x runs as 1/150 x succeeds/150 y runs as 1/180 y succeeds",
 		results: Results{Moved: 2},
 	},
 	{
@@ -197,7 +170,7 @@ var attempts = []struct {
 			l.submit(400, op.Operation{ID: "z", Target: "z", Type: op.TypeVersion}, outcome{took: millis(30)})
 		},
 		record:  "0 w runs as 1/0 x runs as 1/5 w succeeds/80 y runs as 1/400 z runs as 1/430 z succeeds",
-		replay:  "80 x runs as 1/80 w runs as 1/400 w succeeds/400 y runs as 1/430 z runs as 1/460 z succeeds/510 x succeeds/750 y succeeds",
+		replay:  "10 x runs as 1/10 w runs as 1/15 w succeeds/90 y runs as 1/410 z runs as 1/440 x succeeds/440 y succeeds/440 z succeeds",
 		results: Results{Moved: 2, Assumed: 2},
 	},
 	{
@@ -208,7 +181,7 @@ var attempts = []struct {
 			l.submit(110, op.Operation{ID: "y", Target: "y"}, outcome{took: millis(1)})
 		},
 		record:  "0 x runs as 1/110 y runs as 1/111 y succeeds/200 x goes on/250 x succeeds",
-		replay:  "0 x runs as 1/110 x goes on/110 y runs as 1/111 y succeeds/250 x succeeds",
+		replay:  "0 x runs as 1/100 x goes on/110 y runs as 1/111 y succeeds/200 x goes on/250 x succeeds",
 		results: Results{Recorded: 1, Moved: 1},
 	},
 	{
@@ -219,7 +192,7 @@ var attempts = []struct {
 			l.submit(110, op.Operation{ID: "y", Target: "y"}, outcome{took: millis(1)})
 		},
 		record:  "0 x runs as 1/110 y runs as 1/111 y succeeds/250 x succeeds",
-		replay:  "0 x runs as 1/110 x goes on/110 y runs as 1/111 y succeeds/250 x succeeds",
+		replay:  "0 x runs as 1/100 x goes on/110 y runs as 1/111 y succeeds/200 x goes on/250 x succeeds",
 		results: Results{Recorded: 1, Moved: 1},
 	},
 	{
@@ -230,7 +203,7 @@ var attempts = []struct {
 			l.submit(250, strong("y"))
 		},
 		record:  "0 x runs as 1/90 x goes on/180 x goes on/250 x yields to y/250 y runs as 1/255 y succeeds/255 x runs as 2/275 x succeeds",
-		replay:  "0 x runs as 1/180 x goes on/250 x succeeds/250 y runs as 1/255 y succeeds",
+		replay:  "0 x runs as 1/100 x goes on/200 x goes on/250 x succeeds/250 y runs as 1/255 y succeeds",
 		results: Results{Recorded: 1, Moved: 1},
 	},
 	{
@@ -242,8 +215,8 @@ var attempts = []struct {
 		},
 		record: "0 x runs as 1/30 y runs as 1/60 x goes on/130 y lapses, claimed false/130 y runs as 2/135 y succeeds/" +
 			"160 x lapses, claimed true/160 x runs as 2/165 x succeeds",
-		replay: "30 x runs as 1/60 x goes on/60 y runs as 1/260 x lapses, claimed true/260 y lapses, claimed false/" +
-			"261 y runs as 2/261 x runs as 2/266 y succeeds/266 x succeeds",
+		replay: "1 x runs as 1/1 x goes on/31 y runs as 1/201 x lapses, claimed true/202 x runs as 2/207 x succeeds/" +
+			"231 y lapses, claimed false/232 y runs as 2/237 y succeeds",
 		results: Results{Moved: 2, Silent: 2},
 	},
 	{
@@ -254,8 +227,8 @@ var attempts = []struct {
 			l.submit(90, op.Operation{ID: "y", Target: "y"})
 		},
 		record:  "0 x runs as 1/90 y runs as 1/95 y succeeds/120 x goes on/320 x lapses, claimed true/320 x runs as 2/325 x succeeds",
-		replay:  "0 x runs as 1/90 x goes on/90 y runs as 1/95 y succeeds/320 x lapses, claimed true/320 x runs as 2/325 x succeeds",
-		results: Results{Recorded: 2, Silent: 1},
+		replay:  "0 x runs as 1/0 x goes on/90 y runs as 1/95 y succeeds/100 x lapses, claimed true/100 x runs as 2/105 x succeeds",
+		results: Results{Recorded: 1, Moved: 1, Silent: 1},
 	},
 }
 
@@ -278,5 +251,47 @@ func TestAttempts(t *testing.T) {
 				t.Errorf("results %+v, want %+v", r.Results, c.results)
 			}
 		})
+	}
+}
+
+// TestLinked: which attempt of the record one is linked to, and whose outcome it
+// has otherwise.
+func TestLinked(t *testing.T) {
+	const now = 7 // the step
+	tells := func(step uint64, used bool) precedent {
+		return precedent{step: step, end: reported, used: used, lease: time.Minute, at: begun, endAt: begun.Add(time.Second)}
+	}
+	stops := func(step uint64) precedent { p := tells(step, false); p.end = stopped; return p }
+	for name, c := range map[string]struct {
+		past    []precedent
+		further int
+		as      int // -1: none
+		linked  bool
+	}{
+		"the record never ran it":                         {nil, 0, -1, false},
+		"it ran at another step":                          {[]precedent{tells(8, false)}, 0, 0, false},
+		"it ran at this step":                             {[]precedent{tells(3, true), tells(now, false)}, 0, 1, true},
+		"this is a step that the record does not have":    {[]precedent{tells(now, false)}, 1, 0, false},
+		"an earlier outcome comes first":                  {[]precedent{tells(3, false), tells(now, false)}, 0, 0, false},
+		"its outcome has been":                            {[]precedent{tells(now, true), tells(9, false)}, 0, 1, false},
+		"it was stopped":                                  {[]precedent{tells(3, true), stops(now), tells(9, false)}, 0, 1, true},
+		"it was stopped, but an earlier one has not been": {[]precedent{tells(3, false), stops(now)}, 0, 0, false},
+	} {
+		r := &run{record: newRecord(testPartition), byOp: map[string]*attempt{}, further: c.further}
+		r.record.ledger.byID["x"] = &life{}
+		for i := range c.past {
+			r.record.past["x"] = append(r.record.past["x"], &c.past[i])
+		}
+		r.granted(&arbiter.Granted{OpID: "x", LeaseEnds: begun.Add(time.Minute)}, &arbiter.Step{Number: now, At: begun})
+		a := r.byOp["x"]
+		as := -1
+		for i := range c.past {
+			if a.as == &c.past[i] {
+				as = i
+			}
+		}
+		if as != c.as || a.linked != c.linked {
+			t.Errorf("%s: it has the outcome %d, linked %t", name, as, a.linked)
+		}
 	}
 }

@@ -18,10 +18,12 @@
 //     end, it succeeds after the time that an attempt of the operation took, else
 //     after the median of its type so far, else after a millisecond.
 //
-// While there are recorded steps, only their instants are steps of the replay, so
-// that a history replayed under its own policy is the same, step for step. After
-// the last one the replay goes on until nothing is under way. What the machine
-// could not fit into a step is told in further steps at the same instant.
+// The replay has a step at each recorded instant. In between it has one when
+// something is due that was not due in the record, as long as nothing was due
+// there: then the resolver was waiting, and would have been punctual. A history
+// replayed under its own policy is therefore the same, step for step. After the
+// last step the replay goes on until nothing is under way. What the machine could
+// not fit into a step is told in further steps at the same instant.
 //
 // What the record cannot tell is how entities would have looked: a result is what
 // it was, although a change might fit or not fit another state. Partitions are

@@ -31,7 +31,8 @@ type lab struct {
 	plans   map[string][]outcome // by operation and attempt; beyond them: a success after took
 	took    time.Duration
 	running []report
-	mute    bool // nobody searches for ancestors
+	mute    bool   // nobody searches for ancestors
+	dead    [2]int // from and to which millisecond the partition has no owner
 }
 
 // event is something that comes from outside at an instant.
@@ -88,19 +89,34 @@ func (l *lab) submit(at int, o op.Operation, plan ...outcome) {
 // over (0: never).
 func (l *lab) record(most int) []arbiter.Step {
 	slices.SortStableFunc(l.events, func(a, b event) int { return cmp.Compare(a.at, b.at) })
-	l.steps = []arbiter.Step{{
-		Schema: arbiter.StepSchema, ID: "step-1", Partition: testPartition, Number: 1, Epoch: 1, Owner: "r1", At: begun, Takeover: true,
-	}}
+	l.takeOver(begun)
 	for {
 		at, ok := l.next()
 		if !ok || most > 0 && at.Sub(begun) > millis(most) {
 			return l.steps
+		}
+		if from, to := begun.Add(millis(l.dead[0])), begun.Add(millis(l.dead[1])); at.After(from) && at.Before(to) {
+			at, l.dead = to, [2]int{}
+			l.takeOver(at)
 		}
 		var in []arbiter.Input
 		if !l.m.Backlog() {
 			in = l.inputs(at)
 		}
 		l.step(at, in)
+	}
+}
+
+func (l *lab) takeOver(at time.Time) {
+	l.steps = append(l.steps, l.head(at))
+	l.steps[len(l.steps)-1].Takeover = true
+}
+
+func (l *lab) head(at time.Time) arbiter.Step {
+	n := len(l.steps) + 1
+	return arbiter.Step{
+		Schema: arbiter.StepSchema, ID: "step-" + strconv.Itoa(n), Partition: testPartition,
+		Number: uint64(n), Epoch: 1, Owner: "r1", At: at, Cursor: l.seq,
 	}
 }
 
@@ -157,11 +173,8 @@ func (l *lab) inputs(at time.Time) (in []arbiter.Input) {
 
 // step takes one step, and answers what it asks in the next.
 func (l *lab) step(at time.Time, in []arbiter.Input) {
-	n := len(l.steps) + 1
-	s := arbiter.Step{
-		Schema: arbiter.StepSchema, ID: "step-" + strconv.Itoa(n), Partition: testPartition,
-		Number: uint64(n), Epoch: 1, Owner: "r1", At: at, Cursor: l.seq, In: in,
-	}
+	s := l.head(at)
+	s.In = in
 	l.m.Step(&s)
 	l.steps = append(l.steps, s)
 	for i := range s.Out {

@@ -105,21 +105,25 @@ func TestBacklog(t *testing.T) {
 	quiet.policy(0, p)
 	slices.Reverse(quiet.events) // the policy first
 	slices.Reverse(quiet.events[1:])
-	quiet.submit(9, op.Operation{ID: "last", Type: op.TypeVersion})
+	quiet.submit(5, op.Operation{ID: "last", Type: op.TypeVersion, Parent: "nobody"})
 	steps = quiet.record(0)
 	r, got = replayed(t, steps, always(arbiter.DefaultPolicy()), time.Time{})
 	want := []Turn{{End{op.Rejected, op.Paused}, End{op.Cancelled, op.CancelledByRequest}, 4000}}
 	if !slices.Equal(r.Turns, want) {
 		t.Errorf("turns are %v", r.Turns)
 	}
-	further := 0
+	further, answered := 0, -1
 	for i := range got {
-		if s := &got[i]; s.At.Equal(begun.Add(millis(5))) && len(s.In) == 0 && len(s.Out) > 0 {
+		s := &got[i]
+		if s.At.Equal(begun.Add(millis(5))) && len(s.In) == 0 && len(s.Out) > 0 {
 			further++
 		}
+		if len(s.In) > 0 && s.In[0].Kin != nil {
+			answered = further
+		}
 	}
-	if further < 2 {
-		t.Errorf("%d further steps at the instant of the cancel", further)
+	if further < 2 || answered != further {
+		t.Errorf("%d further steps at the instant of the cancel, %d of them before the next recorded one", further, answered)
 	}
 }
 

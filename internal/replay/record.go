@@ -32,6 +32,7 @@ func newRecord(partition int) *record {
 // of them.
 type step struct {
 	arbiter.Step
+	due     time.Time    // when the next thing would happen by itself; zero: nothing
 	refused []int        // inputs from which nothing followed
 	backlog bool         // something was left over to the next step
 	asked   []string     // ancestors that were missed in this step
@@ -80,6 +81,9 @@ func (r *record) read(s *arbiter.Step) (step, error) {
 	r.number, r.now = s.Number, s.At
 	read := step{Step: *s, backlog: r.machine.Backlog(), asked: r.machine.Wants()}
 	read.In, read.Out = slices.Clone(s.In), nil
+	if at, ok := r.machine.Next(); ok {
+		read.due = at
+	}
 	r.ledger.submitted(s)
 	r.ledger.see(was, s.Out, s.At)
 	for i := range s.Out {

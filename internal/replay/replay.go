@@ -98,7 +98,9 @@ func (r *Replay) Finish() Report {
 	}
 	for i := range r.steps {
 		r.run.play(&r.steps[i])
-		r.steps[i] = step{}
+		if i > 0 {
+			r.steps[i-1] = step{}
+		}
 	}
 	r.steps = nil
 	r.run.goOn()

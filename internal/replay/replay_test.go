@@ -42,17 +42,17 @@ func TestReport(t *testing.T) {
 				&Ruling{at(10), "b", []Loser{{"a", op.VerdictQueued}, {"c", op.VerdictQueued}}, 3},
 			},
 			{"t", 2, &Ruling{at(110), "d", nil, 1}, &Ruling{at(30), "a", []Loser{{"c", op.VerdictQueued}}, 2}},
-			{"t", 3, nil, &Ruling{at(100), "d", []Loser{{"c", op.VerdictQueued}}, 2}},
-			{"t", 4, nil, &Ruling{at(130), "c", nil, 1}},
+			{"t", 3, nil, &Ruling{at(50), "c", nil, 1}},
+			{"t", 4, nil, &Ruling{at(110), "d", nil, 1}},
 		}},
 		Waits: []Wait{
 			{op.High, Waited{1, 10, 10}, Waited{1, 10, 10}},
-			{op.Normal, Waited{1, 10, 10}, Waited{1, 0, 0}},
-			{op.Low, Waited{}, Waited{2, 30, 125}},
-			{0, Waited{2, 10, 10}, Waited{4, 10, 125}},
+			{op.Normal, Waited{1, 10, 10}, Waited{1, 10, 10}},
+			{op.Low, Waited{}, Waited{2, 30, 45}},
+			{0, Waited{2, 10, 10}, Waited{4, 10, 45}},
 		},
 		// e goes on after the record, in which its executor has not reported yet.
-		Results: Results{Recorded: 1, Moved: 1, Assumed: 3},
+		Results: Results{Recorded: 2, Assumed: 3},
 	}
 	if d := cmp.Diff(want, r, cmpopts.IgnoreUnexported(Report{})); d != "" {
 		t.Errorf("-want +got:\n%s", d)
@@ -180,6 +180,12 @@ func TestDirectory(t *testing.T) {
 	if !slices.Equal(left, qs[:1]) || len(answered(left, []arbiter.Input{{Kin: &arbiter.Kin{OpID: "a", Unknown: true, Upto: 5}}})) > 0 {
 		t.Errorf("left is %v", left)
 	}
+	searching := &run{theirs: questions([]string{"a"}, 5)}
+	for q, want := range map[question]bool{{"a", 5}: false, {"a", 4}: false, {"a", 6}: true, {"b", 5}: true} {
+		if searching.unanswered(q) != want {
+			t.Errorf("%v is unanswered: %t", q, !want)
+		}
+	}
 }
 
 // TestKeepsNoChanges: what only entities need does not stay in memory.
@@ -204,6 +210,25 @@ func TestKeepsNoChanges(t *testing.T) {
 	}
 	if results != 1 {
 		t.Errorf("%d results", results)
+	}
+}
+
+// TestDeadResolver: what was due in the record shows when a resolver came to it.
+func TestDeadResolver(t *testing.T) {
+	l := newLab()
+	l.dead = [2]int{5, 500}
+	l.submit(0, op.Operation{ID: "x"})
+	steps := l.record(0)
+	for ms, want := range map[int]string{
+		10: "500 x runs as 1/505 x succeeds",
+		40: "500 x runs as 1/505 x succeeds",
+		4:  "4 x runs as 1/9 x succeeds",
+		7:  "7 x runs as 1/500 x succeeds", // it would have ended when the record needed a resolver
+	} {
+		_, got := replayed(t, steps, always(with(window(ms))), time.Time{})
+		if got := strings.Join(said(got), "/"); got != want {
+			t.Errorf("window %d: %s, want %s", ms, got, want)
+		}
 	}
 }
 

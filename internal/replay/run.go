@@ -24,8 +24,8 @@ type run struct {
 	theirs []question // of the record, not answered there yet
 	ours   []question
 
-	last    arbiter.Step // recorded, without inputs
-	further int          // steps since then that the record has not
+	last    *step // recorded; nil: none yet
+	further int   // steps since then that the record has not
 	results Results
 	watch   func(s *arbiter.Step) // told each step; for tests
 }
@@ -46,12 +46,15 @@ func newRun(m *arbiter.Machine, r *record, policy func(arbiter.Policy) arbiter.P
 	return run
 }
 
-// play takes one recorded step.
+// play takes one recorded step, after what comes before it.
 func (r *run) play(s *step) {
+	if r.last != nil {
+		r.between(s.At)
+	}
 	r.record.pass(s)
 	now := s.Step
 	now.In = nil
-	r.last, r.further = now, 0
+	r.last, r.further = s, 0
 	if !s.Takeover {
 		now.In = r.inputs(s)
 	}
@@ -64,7 +67,24 @@ func (r *run) play(s *step) {
 		}
 	}
 	for !s.backlog && r.machine.Backlog() {
-		r.extra(s.At, nil)
+		r.extra(s.At)
+	}
+}
+
+// between plays what happens by itself before the next recorded step. The record
+// had something due then, too, or it had not. If it had, it shows when the
+// resolver came to it, which may have been late, or dead; if not, the resolver
+// was waiting, and would have been punctual.
+func (r *run) between(end time.Time) {
+	if due := r.last.due; !due.IsZero() && due.Before(end) {
+		end = due
+	}
+	for {
+		at, ok := r.next()
+		if !ok || !at.Before(end) {
+			return
+		}
+		r.extra(at)
 	}
 }
 
@@ -81,11 +101,7 @@ func (r *run) goOn() {
 		if !ok {
 			return
 		}
-		var in []arbiter.Input
-		if !r.machine.Backlog() {
-			in = r.due(at)
-		}
-		r.extra(at, in)
+		r.extra(at)
 	}
 }
 
@@ -100,18 +116,22 @@ func (r *run) next() (time.Time, bool) {
 	for _, a := range r.attempts {
 		sooner(a.soonest())
 	}
-	if len(r.ours) > 0 {
+	if slices.ContainsFunc(r.ours, r.unanswered) {
 		sooner(r.machine.At())
 	}
 	return later(at, r.machine.At()), ok
 }
 
-// extra is a step that the record does not have.
-func (r *run) extra(at time.Time, in []arbiter.Input) {
+// extra is a step that the record does not have. What was left over from the one
+// before is told first, and alone.
+func (r *run) extra(at time.Time) {
 	r.further++
-	s := r.last
+	s := r.last.Step
 	s.ID += "+" + strconv.Itoa(r.further)
-	s.Takeover, s.At, s.In = false, at, in
+	s.Takeover, s.At, s.In = false, at, nil
+	if !r.machine.Backlog() {
+		s.In = r.due(at)
+	}
 	r.step(&s)
 }
 
@@ -141,8 +161,7 @@ func (r *run) step(s *arbiter.Step) {
 	}
 }
 
-// inputs are those of a recorded step, and before them what came about since the
-// step before. What was left over from that one is told first, and alone.
+// inputs are those of a recorded step, and before them what is due.
 func (r *run) inputs(s *step) (in []arbiter.Input) {
 	if !r.machine.Backlog() {
 		in = r.enforce()
@@ -197,12 +216,16 @@ func same(a, b *arbiter.Policy) bool {
 // results and heartbeats.
 func (r *run) due(at time.Time) (in []arbiter.Input) {
 	for _, q := range r.ours {
-		covered := func(t question) bool { return t.id == q.id && t.upto >= q.upto }
-		if !slices.ContainsFunc(r.theirs, covered) {
+		if r.unanswered(q) {
 			in = append(in, r.directory.answer(q))
 		}
 	}
 	return append(in, r.reports(at)...)
+}
+
+// unanswered reports whether no search of the record answers q.
+func (r *run) unanswered(q question) bool {
+	return !slices.ContainsFunc(r.theirs, func(t question) bool { return t.id == q.id && t.upto >= q.upto })
 }
 
 func later(a, b time.Time) time.Time {

@@ -36,6 +36,7 @@ type load struct {
 	accepted map[string]time.Time // not ended; when it was sent
 	early    map[string]string    // ended before the answer came: how
 	took     []sample
+	edge     []float64 // ms from submission to its acknowledgement
 	book     account
 }
 
@@ -91,7 +92,7 @@ func newLoad(nc *nats.Conn, targets []string, o *options) (*load, error) {
 func (l *load) reset() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.took = nil
+	l.took, l.edge = nil, nil
 	l.book = account{Refused: map[string]int{}, Ends: map[string]int{}}
 }
 
@@ -250,6 +251,7 @@ func (l *load) answer(m *nats.Msg) {
 		return
 	}
 	l.book.Accepted++
+	l.edge = append(l.edge, time.Since(since).Seconds()*1000)
 	l.accepted[id] = since
 	if how, ok := l.early[id]; ok {
 		delete(l.early, id)
@@ -315,9 +317,9 @@ func (l *load) account() account {
 	return a
 }
 
-// latencies are those since the last call, of the targets that which selects and
-// of the others.
-func (l *load) latencies(which func(target string) bool) (these, others latency) {
+// latencies are those since the last call: of the targets that which selects, of
+// the others, and of all acknowledgements.
+func (l *load) latencies(which func(target string) bool) (these, others, edge latency) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var a, b []float64
@@ -328,8 +330,9 @@ func (l *load) latencies(which func(target string) bool) (these, others latency)
 			b = append(b, s.ms)
 		}
 	}
-	l.took = nil
-	return summary(a), summary(b)
+	these, others, edge = summary(a), summary(b), summary(l.edge)
+	l.took, l.edge = nil, nil
+	return these, others, edge
 }
 
 func summary(ms []float64) latency {

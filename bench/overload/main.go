@@ -14,7 +14,8 @@
 //   - what became of each submission, by code and reason;
 //   - how long the others took, from submission to the news of the end, without
 //     the hot load and with it, and the ratio; those in the partition of the hot
-//     entity for themselves, since they share its resolver's steps.
+//     entity for themselves, since they share its resolver's steps; and how much
+//     of it is the acknowledgement.
 //
 // It exits with 1 when something accepted did not end, when a submission was
 // neither accepted nor refused with a code that says when to come back, when an
@@ -66,7 +67,7 @@ func main() {
 	flag.IntVar(&o.others, "others", 100, "entities with a light load")
 	flag.Float64Var(&o.light, "light", 100, "operations a second on all the others together")
 	flag.StringVar(&o.conflict, "on-conflict", "queue", "of the hot operations: queue, reject or retry")
-	flag.IntVar(&o.clients, "clients", 10_000, "requests without an answer at most: beyond that the rate is what the system lets it be")
+	flag.IntVar(&o.clients, "clients", 1000, "requests without an answer at most, as of that many clients: beyond that the rate is what the system lets it be")
 	flag.Float64Var(&o.growth, "growth", 0, "most that memory may grow from the second quarter of the overload to the last; 0: 1.25, and 2 in a run of less than a minute")
 	flag.Float64Var(&o.ratio, "ratio", 0, "most that the p99 of the others outside the hot partition may grow; 0: not judged")
 	flag.BoolVar(&o.verify, "verify", true, "check the whole history in the end")
@@ -214,13 +215,13 @@ func measure(ctx context.Context, s *site, o *options) (*report, error) {
 	beside := func(target string) bool {
 		return bus.PartitionOf(target, partitions) == bus.PartitionOf("hot", partitions)
 	}
-	r.Beside.Alone, r.Elsewhere.Alone = light.latencies(beside)
+	r.Beside.Alone, r.Elsewhere.Alone, r.Edge.Alone = light.latencies(beside)
 	hot.reset()
 	say("%.0f operations a second on one entity, which can take %.0f, for %s", o.factor*r.Capacity, r.Capacity, o.duration)
 	if err := overload(ctx, s, o, r, hot, light); err != nil {
 		return nil, err
 	}
-	r.Beside.Pressed, r.Elsewhere.Pressed = light.latencies(beside)
+	r.Beside.Pressed, r.Elsewhere.Pressed, r.Edge.Pressed = light.latencies(beside)
 	return r, nil
 }
 

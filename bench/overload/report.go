@@ -31,6 +31,7 @@ type report struct {
 	Light100   account `json:"light"`
 	Elsewhere  group   `json:"others_in_other_partitions"`
 	Beside     group   `json:"others_in_the_hot_partition"`
+	Edge       group   `json:"others_acknowledged"`
 	Memory     memory  `json:"memory"`
 	CPU        float64 `json:"cpu_s"` // of the process during the overload
 	Verified   bool    `json:"verified"`
@@ -182,6 +183,7 @@ func (r *report) print(w io.Writer) {
 		r.Others, r.Light, r.Light100.Sent, list(r.Light100.Refused), list(r.Light100.Ends))
 	r.Elsewhere.tell(w, "in other partitions")
 	r.Beside.tell(w, "in the partition of the hot one")
+	r.Edge.tell(w, "of that, until acknowledged, in all partitions")
 }
 
 func sum(counts map[string]int) (n int) {

@@ -36,9 +36,16 @@ type life struct {
 }
 
 // startParts starts the roles in the order in which they will be stopped, and
-// waits until all of them serve.
+// waits until all of them serve. The observer comes last, when the others serve:
+// its first look would find nobody alive, and it looks again only seconds later.
 func (c *Cluster) startParts(ctx context.Context) error {
-	for _, p := range c.plan() {
+	all := c.plan()
+	for i, p := range all {
+		if i == len(all)-1 {
+			if err := c.awaitAll(ctx); err != nil {
+				return err
+			}
+		}
 		c.parts = append(c.parts, p)
 		if err := c.startPart(ctx, p); err != nil {
 			return err
@@ -49,6 +56,11 @@ func (c *Cluster) startParts(ctx context.Context) error {
 			return err
 		}
 	}
+	return c.awaitAll(ctx)
+}
+
+// awaitAll returns when every role that was started serves.
+func (c *Cluster) awaitAll(ctx context.Context) error {
 	for _, p := range c.parts {
 		if err := c.await(ctx, p); err != nil {
 			return err

@@ -177,7 +177,7 @@ class Worker:
             traceback.print_exc()
             return response(error={"code": "panic", "message": repr(bug), "terminal": False})
 
-    def stop(self, patience=10):
+    def stop(self, patience):
         """Take no more requests, finish what runs, and have run return."""
         if self.stopping.is_set():
             return
@@ -197,11 +197,14 @@ def response(**what):
     return json.dumps({"type": "ops.v1.handler_response", **what}).encode()
 
 
-def serve(handlers):
-    """Serve the system at the address in the first argument until a signal comes."""
+def serve(handlers, patience=10):
+    """Serve the system at the address in the first argument until a signal comes.
+
+    patience is how many seconds handlers that run have to finish then.
+    """
     worker = Worker(sys.argv[1], handlers, ready=lambda: print("ready", flush=True))
     for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, lambda *_: threading.Thread(target=worker.stop).start())
+        signal.signal(name, lambda *_: threading.Thread(target=worker.stop, args=(patience,)).start())
     worker.run()
 
 

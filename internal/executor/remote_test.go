@@ -284,6 +284,21 @@ func TestRemoteHeartbeats(t *testing.T) {
 	})
 }
 
+// A request that is over leaves nothing behind.
+func TestRequestsAreForgotten(t *testing.T) {
+	r := newRemote(real(t).Conn(), nil)
+	one, end := r.begin(&Task{})
+	two, endTwo := r.begin(&Task{})
+	if one == two || len(r.runs) != 2 {
+		t.Errorf("%s, %s: %d known", one, two, len(r.runs))
+	}
+	end()
+	endTwo()
+	if len(r.runs) != 0 {
+		t.Errorf("%d are still known", len(r.runs))
+	}
+}
+
 // How much is fetched ahead follows the policy, without a restart.
 func TestPolicyChangesTheFeed(t *testing.T) {
 	bubble(t, func(t *testing.T, b *bus.Bus) {

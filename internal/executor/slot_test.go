@@ -94,6 +94,42 @@ func TestStuck(t *testing.T) {
 	})
 }
 
+// A slot that was stuck and is not any more does not count as stuck, whether its
+// own handler has returned or another one.
+func TestStuckForAWhile(t *testing.T) {
+	bubble(t, func(t *testing.T, b *bus.Bus) {
+		got := owner(t, b, 1, accept)
+		release := map[string]chan struct{}{}
+		for i := range 5 {
+			release[fmt.Sprint("hung-", i)] = make(chan struct{})
+		}
+		r := start(t, Config{Bus: b, Concurrency: 2, MaxAbandoned: 1, Handlers: handlers(
+			func(_ context.Context, k *Task) (*entity.Change, error) { <-release[k.Operation.ID]; return nil, nil },
+		)})
+		for i, free := range []string{"", "hung-1", "hung-0", "hung-3", "hung-2"} {
+			offer(t, b, leased(fmt.Sprint("hung-", i), time.Second))
+			take(t, got)
+			time.Sleep(patienceWithHandlers)
+			synctest.Wait()
+			stuck := int64(min(i, 1))
+			if c := r.stats.Read(); c.Running != stuck || c.Abandoned != 1 || len(r.done) > 0 {
+				t.Fatalf("%d: %d running, %d abandoned, ended %v", i, c.Running, c.Abandoned, len(r.done) > 0)
+			}
+			if free != "" {
+				close(release[free])
+				time.Sleep(patienceWithHandlers)
+				synctest.Wait()
+			}
+		}
+		close(release["hung-4"])
+		synctest.Wait()
+		if c := r.stats.Read(); c.Running != 0 || c.Abandoned != 0 {
+			t.Errorf("%d running, %d abandoned", c.Running, c.Abandoned)
+		}
+		r.end()
+	})
+}
+
 // A thousand keys hang at once, in a handler that minds nothing. Each of them
 // serves its next operation within its lease and a second.
 func TestAThousandHangAtOnce(t *testing.T) {

@@ -208,9 +208,14 @@ func TestDrainTimeout(t *testing.T) {
 		got := owner(t, b, 1, accept)
 		release := make(chan struct{})
 		began := make(chan struct{})
-		r := start(t, Config{Bus: b, DrainTimeout: 5 * time.Second, Handlers: map[string]Handler{
-			"greet": func(context.Context, *Task) (*entity.Change, error) { close(began); <-release; return nil, nil },
-		}})
+		r := start(t, Config{Bus: b, DrainTimeout: 5 * time.Second, Handlers: handlers(func(ctx context.Context, _ *Task) (*entity.Change, error) {
+			close(began)
+			<-release
+			if !errors.Is(context.Cause(ctx), ErrDrained) {
+				t.Errorf("the context ended because %v", context.Cause(ctx))
+			}
+			return nil, nil
+		})})
 		offer(t, b, custom("a"))
 		take(t, began)
 		at := time.Now()
@@ -225,6 +230,7 @@ func TestDrainTimeout(t *testing.T) {
 			t.Errorf("%+v after %s", res, time.Since(at))
 		}
 		close(release)
+		synctest.Wait()
 	})
 }
 

@@ -251,7 +251,7 @@ func startGo(s *system) process {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	w := worker.New(nc)
+	w := worker.New(nc, worker.WithDrainTimeout(2*time.Second))
 	worker.Register(w, worker.HandlerFunc[steadyArgs](func(ctx context.Context, job *worker.Job[steadyArgs]) (worker.Effect, error) {
 		return behave(ctx, nc, &job.Task, job.Args.Do)
 	}))

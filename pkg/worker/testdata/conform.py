@@ -56,4 +56,4 @@ def conform(task):
     return done(task.attempt)
 
 
-worker.serve({name: conform for name in sys.argv[3:]})
+worker.serve({name: conform for name in sys.argv[3:]}, patience=2)

@@ -114,6 +114,7 @@ func (a *app) triedPolicy(ctx context.Context, b *bus.Bus, which string) (policy
 		return nil, "", daemon.Exit(daemon.ExitUsage, err)
 	}
 	tried, err := arbiter.ParsePolicy(data, rev)
+	tried = tried.For(b.Layout().Partitions)
 	return func(arbiter.Policy) arbiter.Policy { return tried }, name, err
 }
 

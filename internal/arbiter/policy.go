@@ -115,6 +115,12 @@ var builtin = op.BuiltinTypes()
 // registered ones with their defaults. The map is the caller's.
 func (p *Policy) OpTypes() op.Types {
 	all := op.BuiltinTypes()
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		if info := all[name]; !info.Structural { // those have a preset of their own
+			info.MaxRetries = p.MaxRetries
+			all[name] = info
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(p.Types)) {
 		t := p.Types[name]
 		info, ok := all[name]

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/hierarchy-bus/hierarchy/internal/arbiter"
+	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
 
 func TestParsePolicy(t *testing.T) {
@@ -76,6 +77,21 @@ func TestTheSeedsNamesOfTheConfiguration(t *testing.T) {
 	} {
 		if _, err := arbiter.ParsePolicy([]byte(body), 1); err == nil || !strings.Contains(err.Error(), why) {
 			t.Errorf("%s: %v, want something with %q", body, err, why)
+		}
+	}
+}
+
+func TestTheDefaultOfRetriesIsThePolicys(t *testing.T) {
+	p, err := arbiter.ParsePolicy([]byte(`{"default_max_retries":7,"types":{"mail":{},"sms":{"max_retries":1},"modify_field":{"max_retries":2}}}`), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	types := p.OpTypes()
+	for name, want := range map[string]int{
+		op.TypeCreate: 7, op.TypeModifyField: 2, op.TypeAttach: 20, op.TypeFollowUp: op.MaxRetry, "mail": 7, "sms": 1,
+	} {
+		if got := types[name].MaxRetries; got != want {
+			t.Errorf("%s is retried %d times unless it says otherwise, want %d", name, got, want)
 		}
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
 
-// What is too full for more (ADR 0012). A partition is held back early, because
+// What is too full for more (ADR 0013). A partition is held back early, because
 // operations that passed the edge are on their way to it, and one that is full
 // refuses for good where the edge only puts off. A target is held back late:
 // above its limit the lowest rank is shed, which is a decision and not an accident.

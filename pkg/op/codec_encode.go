@@ -31,7 +31,9 @@ func AppendOperation(dst []byte, o *Operation) ([]byte, error) {
 	if len(o.Params) > 0 {
 		dst = append(append(dst, `,"params":`...), o.Params...)
 	}
-	dst = strconv.AppendInt(append(dst, `,"priority":`...), int64(o.Priority), 10)
+	if o.Priority != 0 {
+		dst = strconv.AppendInt(append(dst, `,"priority":`...), int64(o.Priority), 10)
+	}
 	if o.Parent != "" {
 		dst = AppendString(append(dst, `,"parent_op_id":`...), o.Parent)
 	}

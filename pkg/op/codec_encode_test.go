@@ -152,3 +152,14 @@ func BenchmarkEncode(b *testing.B) {
 		}
 	}
 }
+
+func TestEncodeLeavesOutWhatIsNotGiven(t *testing.T) {
+	body, err := op.Encode(&op.Operation{Type: op.TypeVersion, Target: "door-1"})
+	if err != nil || string(body) != `{"op_type":"version_entity","target_entity_id":"door-1"}` {
+		t.Fatalf("%s, %v", body, err)
+	}
+	ops, err := op.Decode(body, "", op.BuiltinTypes())
+	if err != nil || ops[0].Priority != op.Normal {
+		t.Errorf("it comes back as %+v, %v", ops, err)
+	}
+}

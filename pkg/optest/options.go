@@ -50,7 +50,7 @@ func configure(opts []Option) (*config, error) {
 
 // WithPolicy sets rules, as an operator writes them: {"staging_window":"20ms"}.
 // Given more than once, a later field replaces an earlier one, types field by
-// field. Start fails for a policy that is not valid. docs/operations.md lists the
+// field. Start fails for a policy that is not valid. The README lists the
 // fields.
 func WithPolicy(text string) Option { return func(c *config) error { return c.rules.merge(text) } }
 

@@ -2,4 +2,7 @@
 
 package audit_test
 
-const defaultLives = 60
+const (
+	defaultLives = 60
+	everyStep    = true // of a large history loses an effect once
+)

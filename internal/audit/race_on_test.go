@@ -2,4 +2,7 @@
 
 package audit_test
 
-const defaultLives = 15
+const (
+	defaultLives = 15
+	everyStep    = false
+)

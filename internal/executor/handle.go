@@ -171,7 +171,7 @@ func unfit(c *entity.Change) *op.Failure {
 		switch value := c.Set[name]; {
 		case !utf8.Valid(value):
 			why = "not UTF-8"
-		case depth(value) > op.MaxDepth:
+		case op.Depth(value) > op.MaxDepth:
 			why = fmt.Sprintf("nested deeper than %d levels", op.MaxDepth)
 		}
 		if why != "" {
@@ -179,26 +179,6 @@ func unfit(c *entity.Change) *op.Failure {
 		}
 	}
 	return nil
-}
-
-// depth is how deeply objects and arrays are nested in a JSON value.
-func depth(value []byte) (most int) {
-	now, text := 0, false
-	for i := 0; i < len(value); i++ {
-		switch c := value[i]; {
-		case text && c == '\\':
-			i++
-		case c == '"':
-			text = !text
-		case text:
-		case c == '{' || c == '[':
-			now++
-			most = max(most, now)
-		case c == '}' || c == ']':
-			now--
-		}
-	}
-	return most
 }
 
 // stale compares expected_version for a custom type, as entity.Compute does for

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/hierarchy-bus/hierarchy/internal/arbiter"
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
@@ -115,10 +116,32 @@ func limit(r *arbiter.Result) {
 			Message: fmt.Sprintf("the change has more than %d bytes", maxChange),
 		}
 	}
+	if why := unfit(r.Change); why != "" {
+		r.Change = nil
+		r.Failure = &op.Failure{Code: "bad_change", Terminal: true, Message: "the reported change is " + why}
+	}
 	if f := r.Failure; f != nil {
 		f.Message = strings.ToValidUTF8(f.Message[:min(len(f.Message), maxFailure)], "")
 		f.Code = strings.ToValidUTF8(f.Code[:min(len(f.Code), op.MaxToken)], "")
 	}
+}
+
+// maxChangeDepth is how deeply a change may be nested: the value of a field, and
+// what is around it.
+const maxChangeDepth = op.MaxDepth + 8
+
+// unfit says why a change cannot be let into the journal, whatever becomes of its
+// attempt: a step that nobody can read again would end the partition.
+func unfit(change []byte) string {
+	switch {
+	case len(change) == 0:
+		return ""
+	case !utf8.Valid(change):
+		return "not UTF-8"
+	case op.Depth(change) > maxChangeDepth:
+		return fmt.Sprintf("nested deeper than %d levels", maxChangeDepth)
+	}
+	return ""
 }
 
 // executor cuts a name that nobody has checked.

@@ -186,7 +186,7 @@ func (w *world) entity(id string) *entity.Entity {
 // eventually asks until ok or the patience of a test is over.
 func (w *world) eventually(what string, ok func() bool) {
 	w.t.Helper()
-	deadline := time.NewTimer(30 * time.Second)
+	deadline := time.NewTimer(2 * time.Minute)
 	defer deadline.Stop()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -194,7 +194,7 @@ func (w *world) eventually(what string, ok func() bool) {
 		select {
 		case <-tick.C:
 		case <-deadline.C:
-			w.t.Fatalf("waited 30 s for %s", what)
+			w.t.Fatalf("waited 2 min for %s", what)
 		}
 	}
 }

@@ -44,7 +44,7 @@ dev: ## The whole system in one process, until Ctrl-C
 .PHONY: test
 test: ## All tests with the race detector, never cached; PKG=./internal/arbiter ARGS='-run Rank'
 	$(if $(RACE),,@echo 'make test: no C compiler, so WITHOUT the race detector')
-	go test $(RACE) -count=1 -timeout 8m $(ARGS) $(PKG)
+	go test $(RACE) -count=1 -timeout 15m $(ARGS) $(PKG)
 
 .PHONY: lint
 lint: ## Linters; the version is pinned in tools/go.mod; ARGS=--fix repairs what can be repaired

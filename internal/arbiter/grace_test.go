@@ -286,7 +286,11 @@ func TestPreemptionKeepsItsPromises(t *testing.T) {
 		}
 	}
 	t.Logf("%d preemptions, at most %d of one operation, %d attempts stopped and reported", preempted, most, stopped)
-	if preempted < fewer(600) || most < 3 || stopped < preempted {
+	often := 3 // the bound; few histories reach it
+	if fewer(5) < 5 {
+		often = 2
+	}
+	if preempted < fewer(600) || most < often || stopped < preempted {
 		t.Errorf("%d preemptions, at most %d of one operation, %d attempts stopped: too little happened", preempted, most, stopped)
 	}
 }

@@ -107,6 +107,9 @@ func TestManyEndsAtOnceBreakNothing(t *testing.T) {
 				}
 				w.commit(0)
 			}
+			if n := w.machines[0].Open(); n > 0 {
+				t.Fatalf("%d operations are still open", n)
+			}
 			for p := range w.cut {
 				w.commit(p, w.cascades(p)...)
 			}

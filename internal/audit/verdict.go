@@ -208,9 +208,14 @@ func (v *visit) shed(o *operation) {
 			return
 		}
 	}
-	most := v.p.policy.MaxStaged
-	if full := most > 0 && len(t.staged) > most || v.weight(t) > arbiter.MaxDecisionBytes; !full && (v.settled || !v.p.backoffs.due(v.s.At)) {
+	most, certain := v.p.policy.MaxStaged, v.settled || !v.p.backoffs.due(v.s.At)
+	full := most > 0 && len(t.staged) > most || v.weight(t) > arbiter.MaxDecisionBytes
+	switch {
+	case !full && certain:
 		v.bad(ResolutionShed, o.id, "shed from target %s, where %d operations are staged, the maximum is %d", t.id, len(t.staged), most)
+		return
+	case certain && v.best(t.staged) == o:
+		v.bad(ResolutionShed, o.id, "shed from target %s, though nobody ranks higher", t.id)
 		return
 	}
 	for _, x := range t.staged {

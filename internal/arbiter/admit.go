@@ -30,6 +30,7 @@ func (m *Machine) submit(s *Submit) {
 		}
 	}
 	e.effective = e.op.Priority
+	e.judge(&m.policy)
 	m.emit(Effect{Accepted: accepted})
 	if !e.followUp() {
 		m.setExpiry(e)
@@ -61,7 +62,7 @@ func (m *Machine) admit(e *entry) *Rejected {
 	switch {
 	case e.followUp():
 		return nil
-	case !p.Known(e.op.Type):
+	case e.unknown:
 		return &Rejected{Reason: op.UnknownType}
 	case p.Stops(e.op.Type, e.op.Target):
 		return &Rejected{Reason: op.Paused}
@@ -107,7 +108,7 @@ func (m *Machine) replace(old *entry, by string) {
 
 // rivalry is the key under which operations supersede each other.
 func (m *Machine) rivalry(e *entry) (key string, ok bool) {
-	if e.op.Submitter == "" || m.policy.onConflict(&e.op) != op.OnConflictSupersede {
+	if e.op.Submitter == "" || e.choice != op.OnConflictSupersede {
 		return "", false
 	}
 	return e.op.Target + "\x00" + e.op.Type + "\x00" + e.op.Submitter, true
@@ -120,10 +121,11 @@ func (m *Machine) adoptPolicy(p *Policy) {
 	m.policy = *p
 	clear(m.rivals)
 	for _, e := range m.sorted() {
+		e.judge(p)
 		if key, ok := m.rivalry(e); ok {
 			m.rivals[key] = m.rivals[key].with(e)
 		}
-		if e.status == op.Pending && !e.followUp() && !p.Known(e.op.Type) {
+		if e.status == op.Pending && e.unknown {
 			m.chores = append(m.chores, chore{Kind: choreUnknown, OpID: e.op.ID})
 		}
 		t := m.targets[e.op.Target]

@@ -136,7 +136,7 @@ func (m *Machine) lapse(e *entry) {
 // release takes the executing operation off its target.
 func (m *Machine) release(e *entry) {
 	m.disarm(&e.wake)
-	m.disarm(&e.grace)
+	m.forgetGrace(e)
 	t := m.targets[e.op.Target]
 	t.executing = nil
 	m.running--
@@ -194,7 +194,7 @@ func (m *Machine) finish(e *entry) {
 	id := e.op.ID
 	m.disarm(&e.expiry)
 	m.disarm(&e.wake)
-	m.disarm(&e.grace)
+	m.forgetGrace(e)
 	delete(m.ops, id)
 	m.finished[id] = e
 	m.recent.add(Kin{OpID: id, Priority: e.op.Priority, Parent: e.op.Parent})

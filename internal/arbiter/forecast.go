@@ -21,6 +21,7 @@ func (m *Machine) WhatIf(o op.Operation, at time.Time, kin []Kin) op.Forecast {
 	if p := m.policy.Allowed(o.Type, o.Submitter, o.Priority); p != o.Priority {
 		e.asked, e.op.Priority = o.Priority, p
 	}
+	e.judge(&m.policy)
 	w := walk(o.ID, o.Parent, e.op.Priority, func(id string) (Kin, bool) {
 		if k, ok := m.kin(id); ok {
 			return k, true
@@ -168,17 +169,16 @@ func (m *Machine) foreseeLoss(e, winner *entry, f *op.Forecast) {
 	if f.Reason == op.LowerPriority {
 		f.Rule = op.RulePriority
 	}
-	choice := m.policy.onConflict(&e.op)
 	f.Outlook = op.WouldWait
 	switch {
-	case choice == op.OnConflictCoalesce && identical(&e.op, &winner.op):
+	case e.choice == op.OnConflictCoalesce && identical(&e.op, &winner.op):
 		f.Verdict, f.Reason = op.VerdictCoalesced, op.Coalesced
-	case choice == op.OnConflictReject:
+	case e.choice == op.OnConflictReject:
 		f.Outlook, f.Verdict = op.WouldLose, op.VerdictRejected
-	case choice == op.OnConflictRetry && e.op.Retries() == 0:
+	case e.choice == op.OnConflictRetry && e.op.Retries() == 0:
 		f.Outlook, f.Verdict = op.WouldLose, op.VerdictRejected
 		f.Reason = op.MaxRetries
-	case choice == op.OnConflictRetry:
+	case e.choice == op.OnConflictRetry:
 		f.Verdict = op.VerdictRetry
 	default:
 		f.Verdict = op.VerdictQueued

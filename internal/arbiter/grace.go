@@ -18,6 +18,20 @@ type stopping struct {
 
 func (m *Machine) graceOf(e *entry) time.Time { return e.granted.Add(m.policy.GracePeriod) }
 
+// awaitGrace has e looked at when its grace ends. Few operations ever need it.
+func (m *Machine) awaitGrace(e *entry, ends time.Time) {
+	if e.grace == nil {
+		e.grace = &timer{}
+	}
+	m.arm(e.grace, timer{at: ends, kind: timerGrace, key: e.op.ID, entry: e})
+}
+
+func (m *Machine) forgetGrace(e *entry) {
+	if e.grace != nil {
+		m.disarm(e.grace)
+	}
+}
+
 // stop cancels an executing operation: at once, or when its grace ends (contract
 // §3.2). Its executor is fenced off and told to stop.
 func (m *Machine) stop(e *entry, alone bool) {
@@ -28,7 +42,7 @@ func (m *Machine) stop(e *entry, alone bool) {
 	}
 	if e.stop == nil {
 		e.stop = &stopping{at: ends, alone: alone}
-		m.arm(&e.grace, timer{at: ends, kind: timerGrace, key: e.op.ID, entry: e})
+		m.awaitGrace(e, ends)
 	}
 	m.emit(Effect{Protected: &Protected{
 		OpID: e.op.ID, Target: e.op.Target, Attempt: e.attempt, Cancel: true, Kind: ProtectedByGrace, Until: ends,
@@ -79,7 +93,7 @@ func (m *Machine) contest(t *target) {
 			m.protect(e, best, ProtectedByGrace, ends)
 		}
 		if e.stop == nil {
-			m.arm(&e.grace, timer{at: ends, kind: timerGrace, key: e.op.ID, entry: e})
+			m.awaitGrace(e, ends)
 		}
 	case t.closes.After(m.at):
 		m.arm(&t.window, timer{at: t.closes, kind: timerWindow, key: t.id, target: t})

@@ -100,6 +100,10 @@ func walk(id, parent string, own op.Priority, lookup func(string) (Kin, bool)) l
 // nobody told the machine about, e asks for it.
 func (m *Machine) inherit(e *entry) {
 	m.unwait(e)
+	if e.op.Parent == "" {
+		e.effective = e.op.Priority
+		return
+	}
 	w := walk(e.op.ID, e.op.Parent, e.op.Priority, m.kin)
 	e.effective, e.inherit, e.asking = w.effective, w.inherit, false
 	if !slices.Equal(e.ancestors, w.ancestors) {

@@ -76,7 +76,7 @@ func (m *Machine) Step(s *Step) {
 		s.At = m.at
 	}
 	m.at, m.seed = s.At, s.ID
-	m.out, m.decided, m.size, m.bare = nil, 0, 0, len(s.In) == 0
+	m.out, m.decided, m.size, m.bare = make([]Effect, 0, 2*len(s.In)), 0, 0, len(s.In) == 0
 	clear(m.finished)
 	for i := range s.In {
 		m.apply(&s.In[i], i)
@@ -87,7 +87,9 @@ func (m *Machine) Step(s *Step) {
 			m.resolveReady()
 		}
 	}
-	s.Out = m.out
+	if s.Out = m.out; len(s.Out) == 0 {
+		s.Out = nil
+	}
 }
 
 // Replay applies a recorded step and returns an error when the recorded effects

@@ -132,7 +132,7 @@ func (e *entry) state() StateEntry {
 	if e.stop != nil {
 		s.StopAt, s.StopAlone = e.stop.at, e.stop.alone
 	}
-	if e.grace.kind != timerNone {
+	if e.grace != nil && e.grace.kind != timerNone {
 		s.GraceAt = e.grace.at
 	}
 	if e.leader != nil {
@@ -198,13 +198,14 @@ func (m *Machine) restore(s *StateEntry) {
 		told: protections{grace: s.ToldGrace, execution: s.ToldExec},
 		due:  s.Due, lease: s.Lease, failure: s.Failure, reason: s.Reason, winner: s.Winner, decision: s.Decision,
 	}
+	e.judge(&m.policy)
 	id := e.op.ID
 	m.ops[id] = e
 	if !s.StopAt.IsZero() {
 		e.stop = &stopping{at: s.StopAt, alone: s.StopAlone}
 	}
 	if !s.GraceAt.IsZero() {
-		m.arm(&e.grace, timer{at: s.GraceAt, kind: timerGrace, key: id, entry: e})
+		m.awaitGrace(e, s.GraceAt)
 	}
 	for _, a := range e.ancestors {
 		m.heirs[a] = m.heirs[a].with(e)

@@ -29,18 +29,20 @@ type entry struct {
 	missing   string   // ancestor at which the walk ended
 	asking    bool     // its lookup is not answered yet
 	staged    bool
+	claimed   bool        // the executor of the current attempt has said that it works on it
+	told      protections // of the current attempt
+	unknown   bool        // its type, by the policy in force
 
 	attempt     int
 	retries     int
 	lapses      int
 	preemptions int
 	granted     time.Time   // when the current attempt was
-	claimed     bool        // its executor has said that it works on it
-	told        protections // of the current attempt
 	stop        *stopping   // a cancel waits for the end of grace
 	due         time.Time   // end of the backoff
 	lease       time.Time   // end of the current attempt's lease
 	failure     *op.Failure // the last real error
+	choice      op.Conflict // what becomes of it when it loses, by the policy in force
 	retryAfter  time.Duration
 	winner      string
 	decision    string
@@ -49,8 +51,13 @@ type entry struct {
 	riders []*entry // those coalesced into this one, in the order of the log
 
 	expiry timer
-	wake   timer // lease or end of the backoff
-	grace  timer // end of grace, when something waits for it
+	wake   timer  // lease or end of the backoff
+	grace  *timer // end of grace, when something waits for it
+}
+
+// judge notes what the policy says of e's type.
+func (e *entry) judge(p *Policy) {
+	e.choice, e.unknown = p.onConflict(&e.op), !e.followUp() && !p.Known(e.op.Type)
 }
 
 // total is the effective priority in a decision, waiting included.
@@ -112,7 +119,7 @@ func (m *Machine) stage(e *entry) {
 		m.reject(e, &Rejected{Reason: op.Expired, Failure: e.failure})
 		return
 	}
-	if !e.followUp() && !m.policy.Known(e.op.Type) {
+	if e.unknown {
 		m.reject(e, &Rejected{Reason: op.UnknownType, Failure: e.failure})
 		return
 	}
@@ -162,7 +169,9 @@ func (m *Machine) shed(t *target) {
 	if !m.full(t) {
 		return
 	}
-	m.age(t)
+	if m.policy.Aging.Every > 0 {
+		m.age(t)
+	}
 	for i := len(t.staged) - 1; i > 0 && m.full(t); i-- {
 		if last := t.staged[i]; !last.followUp() {
 			m.unstage(last)
@@ -250,7 +259,9 @@ func (m *Machine) windowOf(e *entry) time.Duration {
 // resolve decides the staging area of t (contract §3).
 func (m *Machine) resolve(t *target) {
 	m.disarm(&t.window)
-	m.age(t)
+	if m.policy.Aging.Every > 0 {
+		m.age(t)
+	}
 	contenders, held := m.contenders(t)
 	if plantedFault && len(contenders) > 1 {
 		contenders[0], contenders[1] = contenders[1], contenders[0]
@@ -259,6 +270,7 @@ func (m *Machine) resolve(t *target) {
 	d := &op.Decision{
 		ID: m.decisionID(), Target: t.id, At: m.at, WindowOpened: t.opened, WindowClosed: t.closes,
 		PolicyRevision: m.policy.Revision, Winner: winner.op.ID, Rule: op.RuleOnly, Total: len(contenders),
+		Contenders: make([]op.Contender, 0, min(len(contenders), 2*op.MaxListed)),
 	}
 	if len(contenders) > 1 {
 		d.Rule = op.RulePriority
@@ -290,6 +302,9 @@ func (m *Machine) resolve(t *target) {
 
 // contenders separates those that an operator holds back.
 func (m *Machine) contenders(t *target) (contenders, held []*entry) {
+	if !slices.ContainsFunc(t.staged, m.held) {
+		return t.staged, nil
+	}
 	for _, e := range t.staged {
 		if m.held(e) {
 			held = append(held, e)
@@ -304,16 +319,15 @@ func (m *Machine) contenders(t *target) (contenders, held []*entry) {
 // that a queued one is left to the caller.
 func (m *Machine) lose(t *target, e, winner *entry, d *op.Decision) (op.Verdict, op.Reason) {
 	why := lost(e, winner)
-	choice := m.policy.onConflict(&e.op)
 	switch {
-	case choice == op.OnConflictCoalesce && identical(&e.op, &winner.op):
+	case e.choice == op.OnConflictCoalesce && identical(&e.op, &winner.op):
 		m.coalesce(t, e, winner, d)
 		return op.VerdictCoalesced, op.Coalesced
 	case e.preemptions > 0: // it has won before and was promised its turn
 		return op.VerdictQueued, op.Preempted
-	case choice == op.OnConflictRetry:
+	case e.choice == op.OnConflictRetry:
 		return m.sendBack(t, e, d, why), why
-	case choice == op.OnConflictReject:
+	case e.choice == op.OnConflictReject:
 		m.turnAway(t, e, d, why)
 		return op.VerdictRejected, why
 	}

@@ -37,8 +37,12 @@ func TestCancel(t *testing.T) {
 	}
 	open := func(id string) {
 		t.Helper()
-		if r := must[op.Record](t)(c.Status(ctx, id)); r.Status != op.Pending {
-			t.Errorf("%s is %s", id, r.Status)
+		r, err := c.Status(ctx, id)
+		for errors.Is(err, client.ErrNotFound) { // acknowledged, and not read yet
+			r, err = c.Status(ctx, id)
+		}
+		if err != nil || r.Status != op.Pending {
+			t.Errorf("%s is %s, %v", id, r.Status, err)
 		}
 	}
 	parent, child := create("parent", "user-1"), create("child", "user-2")

@@ -40,7 +40,9 @@ func (m *Machine) submit(s *Submit) {
 		m.reject(e, no)
 		return
 	}
-	m.supersede(e)
+	if e.expires.IsZero() || e.expires.After(m.at) { // else it takes nobody's place
+		m.supersede(e)
+	}
 	m.stage(e)
 }
 

@@ -77,5 +77,8 @@ func TestEverythingEnds(t *testing.T) {
 		if open := w.watch.open(); !ended || len(open) > 0 {
 			t.Fatalf("-seed %d, history %d: open after everything ended: %v", *seed, i, open)
 		}
+		if left := w.m.Leftovers(); left != "" {
+			t.Fatalf("-seed %d, history %d: left after everything ended: %s", *seed, i, left)
+		}
 	}
 }

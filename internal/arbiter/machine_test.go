@@ -125,6 +125,7 @@ func TestTimeNeverRunsBackwards(t *testing.T) {
 func TestRestoreRefuses(t *testing.T) {
 	for name, s := range map[string]arbiter.State{
 		"another schema":        {Schema: "ops.v9.snapshot"},
+		"nobody to lead":        {Schema: arbiter.SnapshotSchema, Entries: []arbiter.StateEntry{{Operation: operation("a", "door"), Leader: "b"}}},
 		"a window over nothing": {Schema: arbiter.SnapshotSchema, Targets: []arbiter.StateTarget{{ID: "door"}}},
 	} {
 		if _, err := arbiter.Restore(&s); err == nil {

@@ -89,7 +89,9 @@ func (o *oracle) submit(s *arbiter.Submit) {
 		o.reject(c, why, "", "")
 		return
 	}
-	o.supersede(c)
+	if c.followUp() || c.expires.After(o.now) {
+		o.supersede(c)
+	}
 	o.stage(c)
 }
 

@@ -248,6 +248,18 @@ func (s *script) explain(id string) string {
 		return "nothing is known of " + id
 	}
 	text := fmt.Sprintf("%s is %s, %s effective %s, attempt %d, retries %d", id, v.Status, v.Operation.Priority, v.Effective, v.Attempt, v.Retries)
+	if v.Preemptions > 0 {
+		text += fmt.Sprintf(", preempted %d times", v.Preemptions)
+	}
+	if v.Asked > 0 {
+		text += fmt.Sprintf(", asked for %s", v.Asked)
+	}
+	if v.CancelAt != nil {
+		text += ", cancelled when grace ends at " + s.since(*v.CancelAt)
+	}
+	if v.RetryAfter > 0 {
+		text += fmt.Sprintf(", try again after %s", v.RetryAfter)
+	}
 	if v.Reason != "" {
 		text += ", " + string(v.Reason)
 	}

@@ -109,9 +109,10 @@ func (v *visit) admit(o *operation) {
 	}
 }
 
-// replaced returns the pending operations that o supersedes.
+// replaced returns the pending operations that o supersedes. One that comes too late
+// takes nobody's place.
 func (v *visit) replaced(o *operation) []*operation {
-	if o.submitter == "" || choice(&v.p.policy, o) != op.OnConflictSupersede {
+	if o.over(v.s.At) || o.submitter == "" || choice(&v.p.policy, o) != op.OnConflictSupersede {
 		return nil
 	}
 	var old []*operation

@@ -127,6 +127,7 @@ type end struct {
 	reason     op.Reason
 	winner     string
 	retryAfter time.Duration
+	failure    *op.Failure
 	riders     doom // what becomes of those that were coalesced into it
 	cascade    bool // its descendants go with it
 }
@@ -153,11 +154,14 @@ func (v *visit) finish(o *operation, e *end) {
 		delist(p.rivals, o.rivalry, o)
 	}
 	p.belongs(o, false)
+	if e.failure == nil {
+		e.failure = o.failure
+	}
 	heard := p.hear(o.key)
 	delete(p.open, o.key)
 	p.done[o.key] = past{
 		parent: o.parent, winner: keyOf(e.winner), seq: o.place.Seq, ended: v.s.At.UnixNano(), heard: heard,
-		retryAfter: uint32(min(e.retryAfter.Milliseconds(), math.MaxUint32)), retryOf: o.retryOf, //nolint:gosec // bounded
+		retryAfter: uint32(min(e.retryAfter.Milliseconds(), math.MaxUint32)), retryOf: o.retryOf, failure: errorOf(e.failure), //nolint:gosec // bounded
 		retries: uint16(o.retries), attempts: uint16(o.attempt), preemptions: uint16(o.preemptions), //nolint:gosec // bounded by max_retries and what costs none
 		priority: uint8(o.priority), asked: uint8(o.asked), //nolint:gosec // 1 to 10
 		status: uint8(slices.Index(statuses, o.status)), reason: uint8(1 + slices.Index(reasons, e.reason)), //nolint:gosec // short lists

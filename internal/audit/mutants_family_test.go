@@ -191,6 +191,12 @@ func supersedeMutants() []mutant {
 			e.Rejected.Winner = "a"
 			arrives(h, operation("a", "e1", 5, by("ann")), e)
 		})},
+		{audit.LifeSuperseded, nil, "by one that comes too late", alone(func(h *history) {
+			replaced(h)
+			s := last(h)
+			s.In[0].Submit.Operation.Deadline = &op.Deadline{At: at(0)}
+			s.Out = append(s.Out, rejected("b", "e1", op.Pending, op.Expired))
+		})},
 		{audit.LifeSuperseded, nil, "the older one stays", altered(replaced, func(h *history) { only(h, 1) })},
 	}
 }

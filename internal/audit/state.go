@@ -183,6 +183,7 @@ type past struct {
 	heard       uint32 // how many were heard of before it
 	retryAfter  uint32 // milliseconds
 	retryOf     uint32 // short
+	failure     uint32 // short
 	retries     uint16
 	attempts    uint16
 	preemptions uint16

@@ -37,7 +37,7 @@ func (v *visit) rejected(e *arbiter.Rejected) {
 		riders = doom{kind: doomFail, reason: e.Reason, failure: e.Failure}
 	}
 	v.a.report.Rejected++
-	v.finish(o, &end{reason: e.Reason, winner: e.Winner, retryAfter: e.RetryAfter, riders: riders})
+	v.finish(o, &end{reason: e.Reason, winner: e.Winner, retryAfter: e.RetryAfter, failure: e.Failure, riders: riders})
 }
 
 // reason checks why an operation is rejected. It reports whether it shares the
@@ -117,6 +117,18 @@ func sameFailure(a, b *op.Failure) bool {
 		return a == b
 	}
 	return a.Code == b.Code && a.Message == b.Message && a.Terminal == b.Terminal && a.Reason == b.Reason
+}
+
+// errorOf is enough of an error to compare a record with. Those of leases that ran
+// out have the partition's words.
+func errorOf(f *op.Failure) uint32 {
+	switch {
+	case f == nil:
+		return 0
+	case f.Code == arbiter.CodeLeaseOver:
+		return keyOf(f.Code).short()
+	}
+	return keyOf(f.Code + "\x00" + f.Message + "\x00" + string(f.Reason)).short()
 }
 
 // retryAfter checks what a rejection for want of room says about coming again. A

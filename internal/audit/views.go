@@ -110,7 +110,7 @@ func (a *Auditor) CheckRecord(opID string, rec *op.Record) {
 		want := told{
 			status: d.became(), reason: d.why(), winner: d.winner, attempt: int(d.attempts), retries: int(d.retries),
 			preemptions: int(d.preemptions), priority: op.Priority(d.priority), asked: op.Priority(d.asked),
-			retryOf: d.retryOf, retryAfter: int64(d.retryAfter),
+			retryOf: d.retryOf, failure: d.failure, retryAfter: int64(d.retryAfter),
 		}
 		if o != nil {
 			want = toldOfOpen(o)
@@ -122,7 +122,7 @@ func (a *Auditor) CheckRecord(opID string, rec *op.Record) {
 		got := told{
 			status: rec.Status, reason: rec.Reason, winner: keyOf(rec.Winner), attempt: rec.Attempt, retries: rec.RetryCount,
 			preemptions: rec.Preemptions, priority: rec.Priority, asked: rec.Asked,
-			retryOf: keyOf(rec.RetryOf).short(), retryAfter: rec.RetryAfterMS, cancelAt: instant(rec.CancelAt), retryAt: instant(rec.RetryAt),
+			retryOf: keyOf(rec.RetryOf).short(), failure: errorOf(rec.Error), retryAfter: rec.RetryAfterMS, cancelAt: instant(rec.CancelAt), retryAt: instant(rec.RetryAt),
 		}
 		if o != nil && o.reason == "" {
 			got.reason = "" // a hint about what it waits for, nothing the history settles
@@ -151,6 +151,7 @@ type told struct {
 	priority    op.Priority
 	asked       op.Priority
 	retryOf     uint32
+	failure     uint32
 	retryAfter  int64 // milliseconds
 	cancelAt    int64 // nanoseconds since 1970; 0: never
 	retryAt     int64
@@ -161,6 +162,7 @@ func toldOfOpen(o *operation) told {
 	t := told{
 		status: o.status, reason: o.reason, winner: keyOf(o.winner), attempt: o.attempt, retries: o.retries,
 		preemptions: o.preemptions, priority: o.priority, asked: o.asked, retryOf: o.retryOf,
+		failure: errorOf(o.failure),
 	}
 	if o.status == op.Executing && o.stop != nil {
 		t.cancelAt = o.stop.at.UnixNano()
@@ -179,6 +181,6 @@ func instant(t *time.Time) int64 {
 }
 
 func (t *told) String() string {
-	return fmt.Sprintf("%s %q, priority %d (asked %d), attempt %d, %d retries (next at %d, again after %d ms), %d preemptions, cancelled at %d, winner %x, retry of %x",
-		t.status, t.reason, t.priority, t.asked, t.attempt, t.retries, t.retryAt, t.retryAfter, t.preemptions, t.cancelAt, t.winner[:4], t.retryOf)
+	return fmt.Sprintf("%s %q, priority %d (asked %d), attempt %d, %d retries (next at %d, again after %d ms), %d preemptions, cancelled at %d, winner %x, retry of %x, error %x",
+		t.status, t.reason, t.priority, t.asked, t.attempt, t.retries, t.retryAt, t.retryAfter, t.preemptions, t.cancelAt, t.winner[:4], t.retryOf, t.failure)
 }

@@ -63,7 +63,7 @@ func TestHeadsAreComparedWithTheHistory(t *testing.T) {
 func TestRecordsAreComparedWithTheHistory(t *testing.T) {
 	view := []string{audit.ViewsRecord}
 	due := at(140)
-	d := op.Record{Status: op.Succeeded, Priority: 5, Attempt: 3, RetryCount: 1}
+	d := op.Record{Status: op.Succeeded, Priority: 5, Attempt: 3, RetryCount: 1, Error: hiccup}
 	a := op.Record{Status: op.Rejected, Priority: 5, Reason: op.LowerPriority, Winner: "c"}
 	b := op.Record{Status: op.Pending, Priority: 5, Reason: op.LowerPriority, Winner: "c", RetryCount: 1, RetryAt: &due}
 	with := func(r op.Record, set func(r *op.Record)) *op.Record {
@@ -88,6 +88,8 @@ func TestRecordsAreComparedWithTheHistory(t *testing.T) {
 		{"another winner", "a", 0, with(a, func(r *op.Record) { r.Winner = "b" }), view},
 		{"another attempt", "d", 0, with(d, func(r *op.Record) { r.Attempt = 2 }), view},
 		{"another retry count", "d", 0, with(d, func(r *op.Record) { r.RetryCount = 0 }), view},
+		{"another error", "d", 0, with(d, func(r *op.Record) { r.Error = stale }), view},
+		{"the error is forgotten", "d", 0, with(d, func(r *op.Record) { r.Error = nil }), view},
 		{"another priority", "d", 0, with(d, func(r *op.Record) { r.Priority = 6 }), view},
 		{"asked for another priority", "d", 0, with(d, func(r *op.Record) { r.Asked = 9 }), view},
 		{"preempted", "d", 0, with(d, func(r *op.Record) { r.Preemptions = 1 }), view},
@@ -141,7 +143,7 @@ func TestRecordsOfTheWholeLifeCycle(t *testing.T) {
 		{"to be cancelled", "a", waits, op.Record{Status: op.Executing, Priority: 5, Attempt: 1, CancelAt: &end}, func(r *op.Record) { r.CancelAt = nil }},
 		{"coalesced", "b", merged, op.Record{Status: op.Pending, Priority: 5, Reason: op.Coalesced, Winner: "a"}, func(r *op.Record) { r.Winner = "" }},
 		{"shared", "b", both, op.Record{Status: op.Succeeded, Priority: 5, Reason: op.Coalesced, Winner: "a"}, func(r *op.Record) { r.Reason = "" }},
-		{"failed together", "b", neither, op.Record{Status: op.Rejected, Priority: 5, Reason: op.StaleVersion, Winner: "a"}, func(r *op.Record) { r.Reason = op.Coalesced }},
+		{"failed together", "b", neither, op.Record{Status: op.Rejected, Priority: 5, Reason: op.StaleVersion, Winner: "a", Error: stale}, func(r *op.Record) { r.Reason = op.Coalesced }},
 		{"parted", "b", apart, op.Record{Status: op.Pending, Priority: 5}, func(r *op.Record) { r.Winner = "a" }},
 		{"superseded", "a", replaced, op.Record{Status: op.Rejected, Priority: 5, Reason: op.Superseded, Winner: "b"}, func(r *op.Record) { r.Winner = "" }},
 		{"cancelled with its parent", "c", orphans, op.Record{Status: op.Cancelled, Priority: 5, Reason: op.CancelledWithParent}, func(r *op.Record) { r.Reason = op.CancelledByRequest }},

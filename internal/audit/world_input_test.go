@@ -45,6 +45,9 @@ func (w *world) operation(target string) op.Operation {
 	}
 	if w.one(6) {
 		o.Deadline = &op.Deadline{After: time.Millisecond + w.millis(400)}
+		if w.one(3) {
+			o.Deadline = &op.Deadline{At: w.now.Add(w.millis(100) - 30*time.Millisecond)} // too late, now and then
+		}
 	}
 	return o
 }

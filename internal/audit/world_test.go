@@ -134,7 +134,7 @@ func (w *world) record(s *arbiter.Step, id string) {
 	r := &op.Record{
 		OpID: id, Status: v.Status, Reason: v.Reason, Priority: v.Operation.Priority, Asked: v.Asked, Winner: v.Winner,
 		Attempt: v.Attempt, RetryCount: v.Retries, Preemptions: v.Preemptions, RetryOf: v.Operation.RetryOf,
-		CancelAt: v.CancelAt, RetryAfterMS: v.RetryAfter.Milliseconds(), Partition: s.Partition, Step: s.Number,
+		Error: v.Failure, CancelAt: v.CancelAt, RetryAfterMS: v.RetryAfter.Milliseconds(), Partition: s.Partition, Step: s.Number,
 	}
 	if v.Status == op.Pending && v.Due.After(s.At) {
 		r.RetryAt = &v.Due

@@ -215,12 +215,6 @@ func (p *Policy) check() error {
 		return fmt.Errorf("max_executing_per_partition must be at least 1")
 	case p.MaxOpen < 1:
 		return fmt.Errorf("operation_queue_size must be at least 1")
-	case p.Roles.EventBuffer < 1 || p.Roles.EventBuffer > maxEventBuffer:
-		return fmt.Errorf("event_bus_buffer_size must lie in 1..%d", maxEventBuffer)
-	case p.Roles.MetricsInterval < minTimeout:
-		return fmt.Errorf("metrics_collection_interval must be at least %s", minTimeout)
-	case p.Roles.MaxMemoryMB < minMemoryMB:
-		return fmt.Errorf("max_memory_mb must be at least %d", minMemoryMB)
 	case p.AttemptTimeout < minTimeout:
 		return fmt.Errorf("attempt_timeout must be at least %s", minTimeout)
 	case p.MaxRetries < 0 || p.MaxRetries > op.MaxRetry:
@@ -235,6 +229,9 @@ func (p *Policy) check() error {
 		return fmt.Errorf("aging.step must be at least 1 and aging.max lie in 1..9")
 	case p.Aging.Every == 0 && p.Aging != Aging{}:
 		return fmt.Errorf("aging.every must be positive")
+	}
+	if err := p.Roles.check(); err != nil {
+		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.Submitters)) {
 		if err := p.Submitters[name].check(); err != nil {
@@ -263,6 +260,18 @@ const (
 
 // minTimeout keeps a lease longer than the way to an executor and back.
 const minTimeout = 100 * time.Millisecond
+
+func (r RolePolicy) check() error {
+	switch {
+	case r.EventBuffer < 1 || r.EventBuffer > maxEventBuffer:
+		return fmt.Errorf("event_bus_buffer_size must lie in 1..%d", maxEventBuffer)
+	case r.MetricsInterval < minTimeout:
+		return fmt.Errorf("metrics_collection_interval must be at least %s", minTimeout)
+	case r.MaxMemoryMB < minMemoryMB:
+		return fmt.Errorf("max_memory_mb must be at least %d", minMemoryMB)
+	}
+	return nil
+}
 
 func (r Range) check() error {
 	if r.Min > 0 && r.Max > 0 && r.Min > r.Max {

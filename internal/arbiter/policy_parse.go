@@ -225,10 +225,9 @@ func (p *Policy) check() error {
 		return fmt.Errorf("max_operation_age must be positive")
 	case p.MaxPreemptions < 0:
 		return fmt.Errorf("max_preemptions must not be negative")
-	case p.Aging.Every > 0 && (p.Aging.Step < 1 || p.Aging.Max < 1 || p.Aging.Max > 9):
-		return fmt.Errorf("aging.step must be at least 1 and aging.max lie in 1..9")
-	case p.Aging.Every == 0 && p.Aging != Aging{}:
-		return fmt.Errorf("aging.every must be positive")
+	}
+	if err := p.Aging.check(); err != nil {
+		return err
 	}
 	if err := p.Roles.check(); err != nil {
 		return err
@@ -260,6 +259,16 @@ const (
 
 // minTimeout keeps a lease longer than the way to an executor and back.
 const minTimeout = 100 * time.Millisecond
+
+func (a Aging) check() error {
+	switch {
+	case a.Every > 0 && (a.Step < 1 || a.Max < 1 || a.Max > 9):
+		return fmt.Errorf("aging.step must be at least 1 and aging.max lie in 1..9")
+	case a.Every == 0 && a != Aging{}:
+		return fmt.Errorf("aging.every must be positive")
+	}
+	return nil
+}
 
 func (r RolePolicy) check() error {
 	switch {

@@ -314,3 +314,36 @@ func TestManyAreSupersededAtOnce(t *testing.T) {
 		t.Errorf("the newest is %+v", v)
 	}
 }
+
+// TestACancelThatIsDueIsNotOvertaken: so much expires that the end of a grace, for
+// which a cancel waits, does not fit into the step. Whoever comes in that very step
+// and is stronger does not preempt what is as good as cancelled.
+func TestACancelThatIsDueIsNotOvertaken(t *testing.T) {
+	b := newBulk(t, func(p *arbiter.Policy) { p.StagingWindow, p.Preemption = 0, true })
+	b.submit(1, func(_ int, o *op.Operation) { o.ID, o.Priority, o.Preemptible = "weak", op.Low, true })
+	b.policy(func(p *arbiter.Policy) { p.StagingWindow, p.Preemption = time.Hour, true })
+	b.submit(1_500, func(i int, o *op.Operation) {
+		o.Target, o.Deadline = uuidLike("t", i), &op.Deadline{After: 99 * time.Millisecond}
+	})
+	b.policy(func(p *arbiter.Policy) { p.StagingWindow, p.Preemption = 0, true })
+	b.seq++
+	b.step(arbiter.Input{Cancel: &arbiter.Cancel{Place: op.Place{Seq: b.seq}, OpID: "weak", Target: uuidLike("door", 0)}})
+	b.now = b.now.Add(time.Second)
+	b.seq++
+	strong := operation("strong", uuidLike("door", 0))
+	s := b.step(submitted(b.seq, strong))
+	if at, _ := b.m.Next(); at.After(b.now) || len(s.Out) < 500 {
+		t.Fatalf("the step is not full: %d effects", len(s.Out))
+	}
+	for n := 0; ; n++ {
+		for _, e := range s.Out {
+			if e.Preempted != nil || n > 10 {
+				t.Fatalf("step %d: %+v", n, e.Preempted)
+			}
+			if g := e.Granted; g != nil && g.OpID == "strong" {
+				return
+			}
+		}
+		s = b.step()
+	}
+}

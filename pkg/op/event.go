@@ -28,6 +28,7 @@ const (
 	EventTakeover        EventName = "system.resolver_takeover"
 	EventStaleCommit     EventName = "system.stale_commit_refused"
 	EventInvalid         EventName = "system.invalid_submission"
+	EventViolated        EventName = "system.invariant_violated"
 )
 
 // EventNames lists every event.
@@ -36,7 +37,7 @@ func EventNames() []EventName {
 		EventSubmitted, EventConflict, EventPromoted, EventStarted, EventCompleted, EventFailed, EventRetry,
 		EventRejected, EventPreempted, EventCancelled, EventEntityModified, EventEntityVersioned,
 		EventEntityBorrowed, EventEntityPromoted, EventEntityDetached, EventEntityAttached,
-		EventEntityCreated, EventEntityDeleted, EventTakeover, EventStaleCommit, EventInvalid,
+		EventEntityCreated, EventEntityDeleted, EventTakeover, EventStaleCommit, EventInvalid, EventViolated,
 	}
 }
 
@@ -85,6 +86,10 @@ type Event struct {
 	Preemptions int            `json:"preemptions,omitempty"`
 	// RetryAfterMS: when it is worth submitting again (overloaded, staging_full).
 	RetryAfterMS int64 `json:"retry_after_ms,omitempty"`
+	// Invariant and Text: which rule an observer found broken, and how. Such an
+	// event is told by an observer, at its own time, and by no step.
+	Invariant string `json:"invariant,omitempty"`
+	Text      string `json:"text,omitempty"`
 }
 
 // ContenderRef names a contender in an operation.conflict event.

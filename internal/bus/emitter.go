@@ -155,6 +155,9 @@ func (e *Emitter) send(s *slot) {
 		s.msg.Header[HeaderOrder] = []string{strconv.FormatUint(s.order, 10)}
 		s.msg.Header[jetstream.ExpectedLastSubjSeqHeader] = []string{strconv.FormatUint(s.key.seq, 10)}
 	}
+	if pointsOf(emitRoutes, s.msg.Subject).Before.Err() != nil {
+		return // as if the connection had lost it
+	}
 	if err := e.b.nc.PublishMsg(s.msg); hopeless(err) {
 		e.refuse(s, err)
 	}

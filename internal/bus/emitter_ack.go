@@ -39,6 +39,9 @@ func (e *Emitter) answer(m *nats.Msg) {
 // acked handles the acknowledgement of a publish.
 func (e *Emitter) acked(s *slot, data []byte) {
 	if !bytes.Contains(data, []byte(`"error"`)) {
+		if pointsOf(emitRoutes, s.msg.Subject).After.Err() != nil {
+			return // as if the answer had been lost
+		}
 		if s.key != nil {
 			seq, ok := ackSeq(data)
 			if !ok {

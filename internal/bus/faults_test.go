@@ -11,6 +11,7 @@ import (
 
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
 	"github.com/hierarchy-bus/hierarchy/internal/natstest"
+	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
 
 // losing loses the delivery of one message of the intake, once.
@@ -186,4 +187,26 @@ func TestAppendWithoutAnswer(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An executor that is started while the cluster has no leader waits for one.
+func TestWorkWithoutAnswer(t *testing.T) {
+	natstest.Run(t, func(t *testing.T, s *natstest.Server) {
+		_, err := bus.Setup(t.Context(), s.Connect(t), small())
+		must(t, err)
+		var lost atomic.Int32
+		line := &faulty{to: s, lose: func(subject, _ string) bool {
+			return strings.HasPrefix(subject, "$JS.API.CONSUMER.INFO."+bus.StreamWork) && lost.Add(1) <= 3
+		}}
+		b := open(t, line.connect(t))
+		started := time.Now()
+		f, err := b.Work(t.Context(), op.DefaultPool, 4)
+		must(t, err)
+		if d := time.Since(started); d < 10*time.Second || d > 20*time.Second {
+			t.Errorf("three answers were lost, and it took %s", d)
+		}
+		offer(t, b, 1)
+		w := <-f.C()
+		w.Ack()
+	})
 }

@@ -68,6 +68,7 @@ func (b *Bus) Intake(ctx context.Context, partition int, after uint64) (*IntakeF
 	go func() {
 		var bad error
 		err := b.feed(ctx, cfg, func(d delivery) bool {
+			failIntake.Hit()
 			m := IntakeMsg{Seq: d.seq, Data: d.Data(), Header: d.Headers(), Time: d.time}
 			if _, m.Kind, m.Key, bad = ParseIntake(d.Subject()); bad != nil {
 				return false // the stream's transform is not ours: nothing may be skipped
@@ -106,7 +107,9 @@ func (b *Bus) TrimIntake(ctx context.Context, partition int, upTo uint64) error 
 	if upTo == 0 {
 		return nil
 	}
-	err := b.intake.Purge(ctx, jetstream.WithPurgeSubject(intakeFilter(partition)), jetstream.WithPurgeSequence(upTo+1))
+	err := aroundErr(failTrim, func() error {
+		return b.intake.Purge(ctx, jetstream.WithPurgeSubject(intakeFilter(partition)), jetstream.WithPurgeSequence(upTo+1))
+	})
 	if err != nil {
 		return fmt.Errorf("bus: trim intake: %w", err)
 	}

@@ -69,6 +69,27 @@ func (b *Bus) JournalLast(ctx context.Context, partition int) (e Entry, ok bool,
 	return e, err == nil, err
 }
 
+// JournalBounds returns the first and the last sequence of the journal; last is 0
+// while it is empty. A cluster without a leader is asked again until ctx ends; the
+// error says that there is no journal, or that it may not be read.
+func (b *Bus) JournalBounds(ctx context.Context) (first, last uint64, err error) {
+	for n := 0; ; n++ {
+		attempt, cancel := context.WithTimeout(ctx, boundsWait)
+		s, err := b.js.Stream(attempt, StreamJournal)
+		cancel()
+		if err == nil {
+			state := s.CachedInfo().State
+			return max(state.FirstSeq, 1), state.LastSeq, nil
+		}
+		if hopeless(err) || ctx.Err() != nil || pause(ctx, n) != nil {
+			return 0, 0, notSetUp("journal", err)
+		}
+	}
+}
+
+// boundsWait is how long one question for the bounds of the journal may take.
+const boundsWait = 5 * time.Second
+
 // JournalGet is one entry by its sequence, from the leader. The error wraps
 // [ErrNotFound] when there is none.
 func (b *Bus) JournalGet(ctx context.Context, seq uint64) (Entry, error) {
@@ -97,7 +118,7 @@ func (b *Bus) JournalAppend(ctx context.Context, partition int, id string, data 
 		HeaderStepID:                        {id},
 	}}
 	for n := 0; ; n++ {
-		ack, err := b.request(ctx, m)
+		ack, err := around(failAppend, func() (Ack, error) { return b.request(ctx, m) })
 		if err == nil {
 			return ack.Seq, Committed, nil
 		}

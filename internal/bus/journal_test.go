@@ -24,6 +24,9 @@ func TestJournalAppendAndRead(t *testing.T) {
 	if _, ok, err := b.JournalLast(t.Context(), 1); ok || err != nil {
 		t.Fatalf("an empty journal has a last entry: %v", err)
 	}
+	if first, last, err := b.JournalBounds(t.Context()); first != 1 || last != 0 || err != nil {
+		t.Fatalf("an empty journal has bounds %d and %d: %v", first, last, err)
+	}
 	var last, other uint64
 	var want []string
 	for i := range 50 {
@@ -167,5 +170,11 @@ func TestJournalAppendWaits(t *testing.T) {
 	c.StopServer(leader)
 	seq = appendStep(t, b, 0, "b", seq)
 	must(t, c.StartServer(leader))
-	appendStep(t, b, 0, "c", seq)
+	seq = appendStep(t, b, 0, "c", seq)
+
+	// So does the question for its bounds.
+	c.StopServer(leader)
+	if first, last, err := b.JournalBounds(t.Context()); first != 1 || last != seq || err != nil {
+		t.Errorf("bounds %d and %d, %v, want 1 and %d", first, last, err, seq)
+	}
 }

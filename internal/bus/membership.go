@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,12 +24,19 @@ const (
 	// memberHeartbeat lets a watcher find out early that its consumer is gone:
 	// two of these are part of the time in which an expiry must be seen.
 	memberHeartbeat = 500 * time.Millisecond
+	// beatsPerLease is how often a lease is renewed in its time.
+	beatsPerLease = 3
 	// leaveMarker is how long the note of a graceful leave stays.
 	leaveMarker = time.Minute
 )
 
 // Membership is one member's view of who is alive. It decides who tries to own
 // a partition, never who may: that is the journal's fence.
+//
+// A member is gone when the server says that its lease has run out, or when it has
+// been silent while we were heard often enough (see [Membership.silent]). The
+// server alone is not enough: one that is killed or restarted while a lease runs
+// out may keep that lease for ever, and with it the partitions of whoever held it.
 type Membership struct {
 	b       *Bus
 	name    string
@@ -40,7 +48,7 @@ type Membership struct {
 	done    sync.WaitGroup
 
 	mu      sync.Mutex
-	members map[string]bool
+	members map[string]*member
 	rev     uint64 // of our lease; 0: we have none
 	left    bool
 }
@@ -60,7 +68,7 @@ func (b *Bus) Join(ctx context.Context, name string, ttl time.Duration) (*Member
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	m := &Membership{
-		b: b, name: name, id: nuid.Next(), ttl: ttl, cancel: cancel, members: map[string]bool{},
+		b: b, name: name, id: nuid.Next(), ttl: ttl, cancel: cancel, members: map[string]*member{},
 		changed: make(chan struct{}, 1), lost: make(chan struct{}, 1),
 	}
 	if err := m.acquire(ctx); err != nil {
@@ -134,8 +142,12 @@ func (m *Membership) write(ctx context.Context, rev uint64) (uint64, error) {
 	return ack.Seq, err
 }
 
-// acquire takes the lease as soon as nobody else has it.
+// acquire takes the lease as soon as nobody else has it. One that nobody has renewed
+// for twice its time is taken with a compare-and-set: its holder is gone, and the
+// server has missed that.
 func (m *Membership) acquire(ctx context.Context) error {
+	var last uint64 // revision of the lease in our way
+	var since time.Time
 	for n := 0; ; n++ {
 		held, found, err := m.b.value(ctx, bucketLeases, memberPrefix+m.name)
 		if err != nil {
@@ -145,8 +157,11 @@ func (m *Membership) acquire(ctx context.Context) error {
 			m.hold(held.Seq) // an attempt whose answer was lost
 			return nil
 		}
-		if !found {
-			rev, err := m.write(ctx, held.Seq)
+		if held.Seq != last {
+			last, since = held.Seq, time.Now()
+		}
+		if !found || time.Since(since) > 2*leaseTime(held.header(jetstream.MsgTTLHeader), m.ttl) {
+			rev, err := around(failJoin, func() (uint64, error) { return m.write(ctx, held.Seq) })
 			if err == nil {
 				m.hold(rev)
 				return nil
@@ -170,7 +185,7 @@ func (m *Membership) hold(rev uint64) {
 // renew keeps the lease, and takes it anew when it was lost.
 func (m *Membership) renew(ctx context.Context) {
 	defer m.done.Done()
-	tick := time.NewTicker(m.ttl / 3)
+	tick := time.NewTicker(m.ttl / beatsPerLease)
 	defer tick.Stop()
 	for {
 		select {
@@ -181,8 +196,8 @@ func (m *Membership) renew(ctx context.Context) {
 		m.mu.Lock()
 		rev := m.rev
 		m.mu.Unlock()
-		attempt, cancel := context.WithTimeout(ctx, m.ttl/3)
-		rev, err := m.write(attempt, rev)
+		attempt, cancel := context.WithTimeout(ctx, m.ttl/beatsPerLease)
+		rev, err := around(failBeat, func() (uint64, error) { return m.write(attempt, rev) })
 		cancel()
 		switch {
 		case err == nil:
@@ -218,7 +233,7 @@ func (m *Membership) watch(ctx context.Context, known func()) {
 	filter := kvSubject(bucketLeases, memberPrefix+"*")
 	prefix := kvSubject(bucketLeases, memberPrefix)
 	for ctx.Err() == nil {
-		fresh := map[string]bool{}
+		fresh := map[string]*member{}
 		complete, begun := false, false
 		// The note of an expiry lasts a second. Whoever was away for longer has
 		// missed it, so a feed that had to begin again is one to begin anew.
@@ -228,9 +243,13 @@ func (m *Membership) watch(ctx context.Context, known func()) {
 			batch: 256, hb: memberHeartbeat, begin: once,
 		}, func(d delivery) bool {
 			name := strings.TrimPrefix(d.Subject(), prefix)
+			lease := &member{rev: d.seq, ttl: leaseTime(d.Headers().Get(jetstream.MsgTTLHeader), m.ttl)}
+			if isMarker(d.Headers()) {
+				lease = nil
+			}
 			if !complete {
-				if !isMarker(d.Headers()) {
-					fresh[name] = true
+				if lease != nil {
+					fresh[name] = lease
 				}
 				if complete = d.pending == 0; complete {
 					m.replace(fresh)
@@ -238,7 +257,10 @@ func (m *Membership) watch(ctx context.Context, known func()) {
 				}
 				return true
 			}
-			m.set(name, !isMarker(d.Headers()))
+			m.set(name, lease)
+			if name == m.name && lease != nil {
+				m.silent()
+			}
 			return true
 		})
 		if err != nil { // ctx, or nothing can help
@@ -247,9 +269,28 @@ func (m *Membership) watch(ctx context.Context, known func()) {
 	}
 }
 
-func (m *Membership) replace(members map[string]bool) {
+// member is one that is taken for alive.
+type member struct {
+	rev   uint64        // of its lease, as far as we have heard
+	ttl   time.Duration // of its lease
+	beats int           // of ours that were heard since
+}
+
+// leaseTime reads how long a lease runs; what cannot be read is as long as ours.
+func leaseTime(header string, ours time.Duration) time.Duration {
+	if ttl, err := time.ParseDuration(header); err == nil && ttl > 0 {
+		return ttl
+	}
+	return ours
+}
+
+// replace is told who is there when the feed begins.
+func (m *Membership) replace(members map[string]*member) {
 	m.mu.Lock()
-	changed := !maps.Equal(m.members, members)
+	changed := len(members) != len(m.members)
+	for name := range members {
+		changed = changed || m.members[name] == nil
+	}
 	m.members = members
 	m.mu.Unlock()
 	if changed {
@@ -257,16 +298,49 @@ func (m *Membership) replace(members map[string]bool) {
 	}
 }
 
-func (m *Membership) set(name string, alive bool) {
+// set is told of a renewed lease, or of one that is gone: nil.
+func (m *Membership) set(name string, lease *member) {
 	m.mu.Lock()
-	changed := m.members[name] != alive
-	if alive {
-		m.members[name] = true
+	changed := (m.members[name] == nil) != (lease == nil)
+	if lease != nil {
+		m.members[name] = lease
 	} else {
 		delete(m.members, name)
 	}
 	m.mu.Unlock()
 	if changed {
+		tell(m.changed)
+	}
+}
+
+// silent is called when a beat of ours has come back to us. Whoever has not been
+// heard while enough of ours were, so that a lease would have run out between the
+// first and the last of them, is taken for dead, and its lease is removed unless it
+// moves. All beats come in the one order of the log, so no clock is asked, and who
+// was paused, or was cut off, does not take the others for dead when it is back: it
+// reads their beats before more of its own.
+func (m *Membership) silent() {
+	gone := map[string]uint64{}
+	m.mu.Lock()
+	for name, o := range m.members {
+		if name == m.name {
+			continue
+		}
+		if o.beats++; o.beats > int(math.Ceil(float64(o.ttl)/float64(m.ttl/beatsPerLease)))+1 {
+			gone[name] = o.rev
+			delete(m.members, name)
+		}
+	}
+	m.mu.Unlock()
+	for name, rev := range gone {
+		msg := &nats.Msg{Subject: kvSubject(bucketLeases, memberPrefix+name), Header: nats.Header{
+			headerKVOperation:                   {"DEL"},
+			jetstream.MsgTTLHeader:              {leaveMarker.String()},
+			jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(rev, 10)},
+		}}
+		_ = m.b.nc.PublishMsg(msg) // only tidies up: whoever reads the leases next will wait as we did
+	}
+	if len(gone) > 0 {
 		tell(m.changed)
 	}
 }

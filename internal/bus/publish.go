@@ -38,8 +38,9 @@ func (b *Bus) Publish(ctx context.Context, subject string, body []byte, msgID st
 		}
 		m.Header.Set(jetstream.MsgIDHeader, msgID)
 	}
+	points := pointsOf(publishRoutes, subject)
 	for n := 0; ; n++ {
-		r, err := b.nc.RequestMsgWithContext(ctx, m)
+		r, err := around(points, func() (*nats.Msg, error) { return b.nc.RequestMsgWithContext(ctx, m) })
 		if errors.Is(err, nats.ErrNoResponders) {
 			// Nobody got it: an election, or no such stream. Asking again is safe.
 			if pause(ctx, n+5) == nil {

@@ -12,7 +12,12 @@ import (
 // from any goroutine, or never: the executor repeats its report until it is
 // answered, so an owner answers only after the commit. stop ends the calls.
 func (b *Bus) Results(partition int, f func(data []byte, reply func([]byte))) (stop func(), err error) {
-	stop, err = b.listen(ResultSubject(partition), f)
+	stop, err = b.listen(ResultSubject(partition), func(data []byte, reply func([]byte)) {
+		failResult.Hit()
+		f(data, func(answer []byte) {
+			_ = aroundErr(failAnswer, func() error { reply(answer); return nil }) // an answer that is not given is asked for again
+		})
+	})
 	if err != nil {
 		return nil, fmt.Errorf("bus: results: %w", err)
 	}
@@ -45,7 +50,9 @@ func (b *Bus) listen(subject string, f func(data []byte, reply func([]byte))) (s
 // nobody owns the partition now, [nats.ErrTimeout] or the context's when nobody
 // answered.
 func (b *Bus) Report(ctx context.Context, partition int, data []byte) ([]byte, error) {
-	m, err := b.nc.RequestWithContext(ctx, ResultSubject(partition), data)
+	m, err := around(failReport, func() (*nats.Msg, error) {
+		return b.nc.RequestWithContext(ctx, ResultSubject(partition), data)
+	})
 	if err != nil {
 		return nil, err
 	}

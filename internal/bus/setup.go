@@ -95,7 +95,7 @@ func setup(ctx context.Context, nc *nats.Conn, want Layout, do bool) ([]Change, 
 		if f == nil {
 			continue
 		}
-		if err := f(); err != nil {
+		if err := aroundErr(failSetup, f); err != nil {
 			return changes[:i], fmt.Errorf("bus: setup: %s: %w", changes[i].Object, err)
 		}
 	}

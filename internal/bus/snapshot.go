@@ -50,7 +50,10 @@ func (b *Bus) SaveSnapshot(ctx context.Context, partition int, step, journalSeq 
 	}
 	next := pointer{Step: step, JournalSeq: journalSeq, Object: objectName(partition, step), Size: len(data)}
 	meta := jetstream.ObjectMeta{Name: next.Object, Description: fmt.Sprintf("Partition %d after step %d.", partition, step)}
-	if _, err := b.objects.Put(ctx, meta, bytes.NewReader(data)); err != nil {
+	if err := aroundErr(failSave, func() error {
+		_, err := b.objects.Put(ctx, meta, bytes.NewReader(data))
+		return err
+	}); err != nil {
 		return fmt.Errorf("bus: save snapshot: %w", err)
 	}
 	body, err := json.Marshal(next)
@@ -75,7 +78,7 @@ func (b *Bus) SaveSnapshot(ctx context.Context, partition int, step, journalSeq 
 	if old.Object == "" {
 		return nil
 	}
-	if err := b.dropObject(ctx, old.Object); err != nil {
+	if err := aroundErr(failDrop, func() error { return b.dropObject(ctx, old.Object) }); err != nil {
 		return fmt.Errorf("bus: save snapshot: the former one stays: %w", err)
 	}
 	return nil

@@ -50,7 +50,8 @@ func (f *WorkFeed) Err() error {
 // maxInFlight items that are neither acknowledged nor given back. A few more may
 // wait inside the client: fewer than maxInFlight, so that work spreads over
 // executors. The first executor of a pool makes its consumer; what was granted to
-// the pool before waits in the stream.
+// the pool before waits in the stream. While nobody answers Work repeats itself
+// until ctx ends.
 func (b *Bus) Work(ctx context.Context, pool string, maxInFlight int) (*WorkFeed, error) {
 	if !op.Token(pool) {
 		return nil, fmt.Errorf("bus: work: pool %.80q is not a token", pool)
@@ -58,7 +59,7 @@ func (b *Bus) Work(ctx context.Context, pool string, maxInFlight int) (*WorkFeed
 	if maxInFlight < 1 {
 		return nil, fmt.Errorf("bus: work: at most %d in flight is no work at all", maxInFlight)
 	}
-	cons, err := b.workConsumer(ctx, pool)
+	cons, err := b.patientConsumer(ctx, pool)
 	if err != nil {
 		return nil, notSetUp("work", err)
 	}
@@ -75,6 +76,19 @@ func (b *Bus) Work(ctx context.Context, pool string, maxInFlight int) (*WorkFeed
 		close(f.c)
 	}()
 	return f, nil
+}
+
+// patientConsumer is workConsumer for a cluster that may be without a leader: an
+// executor that is started then must not give up.
+func (b *Bus) patientConsumer(ctx context.Context, pool string) (cons jetstream.Consumer, err error) {
+	for n := 0; ; n++ {
+		attempt, cancel := context.WithTimeout(ctx, consumerCreate)
+		cons, err = b.workConsumer(attempt, pool)
+		cancel()
+		if err == nil || hopeless(err) || ctx.Err() != nil || pause(ctx, n) != nil {
+			return cons, err
+		}
+	}
 }
 
 // workConsumer finds a pool's consumer or makes it. One that is there stays as it
@@ -131,6 +145,7 @@ func (b *Bus) pullWork(ctx context.Context, cons jetstream.Consumer, batch int, 
 			return got, err
 		}
 		got = true
+		failWork.Hit()
 		select {
 		case out <- workItem(m, room):
 		case <-ctx.Done():
@@ -160,7 +175,7 @@ func workItem(m jetstream.Msg, room chan struct{}) WorkItem {
 		Subject: m.Subject(), Data: m.Data(), Delivered: 1,
 		// An acknowledgement fails when the connection is closed or was given
 		// twice; either way the item comes back or is gone already.
-		Ack:   func() { _ = m.Ack(); leave() },
+		Ack:   func() { _ = aroundErr(failWorkAck, m.Ack); leave() },
 		Touch: func() { _ = m.InProgress() },
 	}
 	w.Nak = func(delay time.Duration) {

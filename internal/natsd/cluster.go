@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
-	"net/url"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -31,25 +30,24 @@ type Cluster struct {
 // StartCluster starts n servers with their files under dir and returns when
 // they have a leader and know each other.
 func StartCluster(n int, dir string) (*Cluster, error) {
-	ports, err := freePorts(2 * n)
+	ports, err := FreePorts(2 * n)
 	if err != nil {
 		return nil, err
 	}
-	var routes []*url.URL
+	var routes []string
 	for i := range n {
-		routes = append(routes, &url.URL{Scheme: "nats-route", Host: fmt.Sprintf("127.0.0.1:%d", ports[n+i])})
+		routes = append(routes, fmt.Sprintf("127.0.0.1:%d", ports[n+i]))
 	}
 	c := &Cluster{servers: make([]*server.Server, n)}
 	for i := range n {
 		o, err := Options{
 			Name: fmt.Sprintf("n%d", i), StoreDir: filepath.Join(dir, fmt.Sprintf("n%d", i)), Port: ports[i],
-			MaxStore: 64 << 30, // reservations only: the table of streams reserves its limits on every server
+			MaxStore:    64 << 30, // reservations only: the table of streams reserves its limits on every server
+			ClusterPort: ports[n+i], Routes: routes,
 		}.server()
 		if err != nil {
 			return nil, err
 		}
-		o.Cluster = server.ClusterOpts{Name: "hierarchy", Host: "127.0.0.1", Port: ports[n+i]}
-		o.Routes = routes
 		c.opts = append(c.opts, o)
 	}
 	for i := range n {
@@ -65,8 +63,9 @@ func StartCluster(n int, dir string) (*Cluster, error) {
 	return c, nil
 }
 
-// freePorts asks the kernel for n ports at once, so that they differ.
-func freePorts(n int) ([]int, error) {
+// FreePorts asks the kernel for n ports of loopback at once, so that they differ.
+// Nothing keeps them: somebody else may be faster.
+func FreePorts(n int) ([]int, error) {
 	var ports []int
 	for range n {
 		l, err := net.Listen("tcp", "127.0.0.1:0")

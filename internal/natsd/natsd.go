@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"time"
@@ -44,6 +45,14 @@ type Options struct {
 	// MaxStore and MaxMemory bound JetStream in bytes; 0 lets the server decide
 	// from the machine.
 	MaxStore, MaxMemory int64
+	// Monitor is the port of the monitoring pages on Host, /healthz among them; 0:
+	// none.
+	Monitor int
+	// ClusterPort is where the other servers of a cluster find this one, on Host;
+	// 0: no cluster. Routes are the addresses of all of them as HOST:PORT; its own
+	// may be among them.
+	ClusterPort int
+	Routes      []string
 	// Logger gets the server's warnings and errors; nil drops them.
 	Logger *slog.Logger
 }
@@ -96,6 +105,15 @@ func (o Options) server() (*server.Options, error) {
 	}
 	if opts.Host == "" {
 		opts.Host = "127.0.0.1"
+	}
+	if o.Monitor > 0 {
+		opts.HTTPHost, opts.HTTPPort = opts.Host, o.Monitor
+	}
+	if o.ClusterPort > 0 {
+		opts.Cluster = server.ClusterOpts{Name: "hierarchy", Host: opts.Host, Port: o.ClusterPort}
+		for _, r := range o.Routes {
+			opts.Routes = append(opts.Routes, &url.URL{Scheme: "nats-route", Host: r})
+		}
 	}
 	return opts, nil
 }

@@ -19,18 +19,33 @@ import (
 type endpoint struct {
 	verb, about string
 	handle      func(context.Context, micro.Request) (any, error)
-	args        []string // tokens of the subject after the verb
+	args        []string                  // tokens of the subject after the verb
+	turnAway    func(micro.Request) error // what is refused without waiting for anything; nil: nothing
 }
 
 func (v *server) endpoints() []endpoint {
 	return []endpoint{
-		{"submit", "Submit one operation, or an array on one target.", v.submit, nil},
-		{"bulk", "Submit an array of independent operations, each accepted or refused by itself.", v.bulk, nil},
-		{"cancel", `Cancel: {"op_id": …}, {"target_entity_id": …, "all": true} or {"submitter": …}; "cascade": false spares descendants.`, v.cancel, nil},
-		{"retry", `Submit a dead operation again: {"op_id": …}.`, v.retry, nil},
-		{"whatif", "What would become of an operation if it were submitted now. Nothing is stored.", v.whatIf, nil},
-		{"operation", "An operation as it was submitted, with its params: ops.api.operation.<op>.", v.original, []string{"*"}},
+		{"submit", "Submit one operation, or an array on one target.", v.submit, nil, v.turnAway},
+		{"bulk", "Submit an array of independent operations, each accepted or refused by itself.", v.bulk, nil, nil},
+		{"cancel", `Cancel: {"op_id": …}, {"target_entity_id": …, "all": true} or {"submitter": …}; "cascade": false spares descendants.`, v.cancel, nil, nil},
+		{"retry", `Submit a dead operation again: {"op_id": …}.`, v.retry, nil, nil},
+		{"whatif", "What would become of an operation if it were submitted now. Nothing is stored.", v.whatIf, nil, nil},
+		{"operation", "An operation as it was submitted, with its params: ops.api.operation.<op>.", v.original, []string{"*"}, nil},
 	}
+}
+
+// turnAway refuses a submission for which there is no room. Any other mistake of it is
+// for submit to find.
+func (v *server) turnAway(r micro.Request) error {
+	e := v.s.noRoom(r.Data())
+	if e == nil {
+		return nil
+	}
+	if _, _, err := manner(r); err != nil {
+		return nil
+	}
+	v.s.count("nats", e)
+	return e
 }
 
 // submit handles ops.api.submit.

@@ -24,13 +24,16 @@ const (
 	fullPause = time.Second
 )
 
-// news is what the owners of the partitions say about their load. The zero value
-// knows nothing, and that is no reason to refuse.
+// news is what the owners of the partitions say about their load, and what this
+// submitter let through since: news are some time apart, and in between a stream
+// of submissions would fill the same room many times over. The zero value knows
+// nothing, and that is no reason to refuse.
 type news struct {
-	mu   sync.RWMutex
+	mu   sync.Mutex
 	last map[int]heard // by partition
 }
 
+// heard are news of one partition. Open and Targets grow by what is let through.
 type heard struct {
 	bus.Load
 	at time.Time
@@ -45,11 +48,50 @@ func (n *news) hear(l bus.Load) {
 	n.last[l.Partition] = heard{l, time.Now()}
 }
 
+// tight reports whether there may be something without room.
+func (n *news) tight() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, l := range n.last {
+		if len(l.Targets) > 0 || l.MaxOpen > 0 && 100*l.Open >= fullPartition*l.MaxOpen {
+			return true
+		}
+	}
+	return false
+}
+
 // full returns why there is no room on any of the targets, which are all of one
 // partition; nil: there is.
 func (n *news) full(partition int, targets ...string) *op.Error {
-	n.mu.RLock()
-	defer n.mu.RUnlock()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.want(partition, targets)
+}
+
+// admit is full, and where there is room takes the place of as many operations as
+// there are targets: one that is named twice has two.
+func (n *news) admit(partition int, targets ...string) *op.Error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if e := n.want(partition, targets); e != nil {
+		return e
+	}
+	l, ok := n.last[partition]
+	if !ok {
+		return nil
+	}
+	l.Open += len(targets)
+	for _, t := range targets {
+		if _, crowded := l.Targets[t]; crowded { // the others are less than half full
+			l.Targets[t]++
+		}
+	}
+	n.last[partition] = l
+	return nil
+}
+
+// want says what there is a want of. The lock is held.
+func (n *news) want(partition int, targets []string) *op.Error {
 	l, ok := n.last[partition]
 	if !ok || time.Since(l.at) > newsAge {
 		return nil

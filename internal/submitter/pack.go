@@ -300,7 +300,7 @@ func (p *Packer) sendPack(ctx context.Context, k *pack) error {
 func (p *Packer) room(ctx context.Context, k *pack, full func()) error {
 	partition := bus.PartitionOf(k.targets[0], p.s.partitions)
 	for {
-		e := p.s.news.full(partition, k.targets...)
+		e := p.s.news.admit(partition, k.targets...)
 		if e == nil {
 			return nil
 		}

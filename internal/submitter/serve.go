@@ -74,7 +74,7 @@ func Serve(ctx context.Context, cfg ServeConfig) error {
 		return err
 	}
 	for _, e := range v.endpoints() {
-		if err := cfg.Service.Endpoint(e.verb, bus.APISubject(e.verb, e.args...), e.about, v.in(e.handle)); err != nil {
+		if err := cfg.Service.Endpoint(e.verb, bus.APISubject(e.verb, e.args...), e.about, v.in(e)); err != nil {
 			return err
 		}
 	}
@@ -113,8 +113,11 @@ type server struct {
 	wg     sync.WaitGroup
 }
 
-// in turns a function into a handler. A request that comes too late is told so.
-func (v *server) in(handle func(context.Context, micro.Request) (any, error)) func(micro.Request) {
+// in turns an endpoint into a handler. A request that comes too late is told so, and
+// what the endpoint turns away is answered before the next one is looked at: under
+// overload, a goroutine for each of them would have everybody else wait behind all of
+// those.
+func (v *server) in(e endpoint) func(micro.Request) {
 	return func(r micro.Request) {
 		v.mu.RLock()
 		defer v.mu.RUnlock()
@@ -124,6 +127,12 @@ func (v *server) in(handle func(context.Context, micro.Request) (any, error)) fu
 			}
 			return
 		}
+		if e.turnAway != nil {
+			if err := e.turnAway(r); err != nil {
+				v.answer(r, nil, err)
+				return
+			}
+		}
 		v.slots <- struct{}{}
 		v.s.metrics.InFlight.Inc()
 		v.wg.Go(func() {
@@ -131,7 +140,7 @@ func (v *server) in(handle func(context.Context, micro.Request) (any, error)) fu
 				v.s.metrics.InFlight.Dec()
 				<-v.slots
 			}()
-			body, err := handle(v.running, r)
+			body, err := e.handle(v.running, r)
 			v.answer(r, body, err)
 		})
 	}

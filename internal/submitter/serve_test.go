@@ -280,17 +280,65 @@ func TestTooLate(t *testing.T) {
 		t.Fatal("not closed")
 	}
 	r := &recorder{}
-	v.in(v.submit)(r)
+	v.in(endpoint{handle: v.submit})(r)
 	if r.code != "1019" {
 		t.Errorf("answered %q", r.code)
+	}
+}
+
+// Where there is no room, a submission is refused though nobody can be let in; all
+// that may be right or wrong with others is left to the endpoint.
+func TestWhatHasNoRoomWaitsForNobody(t *testing.T) {
+	b := connect(t)
+	s := New(Config{Bus: b})
+	s.book.now.Store(builtin())
+	v := &server{s: s, slots: make(chan struct{})} // a slot would be waited for, for ever
+	full := `{"op_type":"version_entity","target_entity_id":"user-1"}`
+	ask := func(body string) *recorder { return &recorder{body: body, reply: nats.NewInbox()} }
+	if err := v.turnAway(ask(full)); err != nil {
+		t.Errorf("turned away without news: %v", err)
+	}
+	s.news.hear(bus.Load{
+		Partition: bus.PartitionOf("user-1", s.partitions), MaxOpen: 1000, MaxStaged: 100, RetryAfterMS: 77, Targets: map[string]int{"user-1": 90},
+	})
+	r := ask(full)
+	answers, err := b.Conn().SubscribeSync(r.reply)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.in(v.endpoints()[0])(r)
+	a, err := answers.NextMsg(longEnough)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var e op.Error
+	if err := json.Unmarshal(a.Data, &e); err != nil || e.Code != op.CodeOverloaded || e.RetryAfterMS != 77 || a.Header.Get(micro.ErrorCodeHeader) != "1021" {
+		t.Errorf("answered %s %v", a.Data, a.Header)
+	}
+	odd := ask(full)
+	odd.headers = micro.Headers{HeaderWait: {"for ever"}}
+	for name, r := range map[string]*recorder{
+		"another target": ask(`{"op_type":"version_entity","target_entity_id":"user-2"}`),
+		"no JSON":        ask(`{"op_type":"version_entity","target_entity_id":"user-1"`),
+		"no such type":   ask(`{"op_type":"polish","target_entity_id":"user-1"}`),
+		"a wrong header": odd,
+	} {
+		if err := v.turnAway(r); err != nil {
+			t.Errorf("%s: turned away: %v", name, err)
+		}
 	}
 }
 
 // recorder is a request that remembers the code of its answer.
 type recorder struct {
 	micro.Request
-	code string
+	body, reply, code string
+	headers           micro.Headers
 }
+
+func (r *recorder) Data() []byte           { return []byte(r.body) }
+func (r *recorder) Reply() string          { return r.reply }
+func (r *recorder) Headers() micro.Headers { return r.headers }
 
 func (r *recorder) Error(code, _ string, _ []byte, _ ...micro.RespondOpt) error {
 	r.code = code

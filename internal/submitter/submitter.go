@@ -111,7 +111,7 @@ func (s *Submitter) submit(ctx context.Context, r Request) (acc op.Accepted, tar
 // store publishes operations on one target that were checked.
 func (s *Submitter) store(ctx context.Context, ops []op.Operation, body []byte, traceparent string) (op.Accepted, error) {
 	target := ops[0].Target
-	if e := s.news.full(bus.PartitionOf(target, s.partitions), target); e != nil {
+	if e := s.news.admit(bus.PartitionOf(target, s.partitions), slices.Repeat([]string{target}, len(ops))...); e != nil {
 		return op.Accepted{}, e
 	}
 	ack, err := s.publish(ctx, bus.SubmitSubject(target), body, trace(traceparent), nil)
@@ -124,6 +124,21 @@ func (s *Submitter) store(ctx context.Context, ops []op.Operation, body []byte, 
 		s.metrics.Operations.WithLabelValues(ops[i].Type).Inc()
 	}
 	return op.Accepted{Type: op.AcceptedType, OpIDs: ids, Stream: ack.Stream, Seq: ack.Seq}, nil
+}
+
+// noRoom returns why there is no room for a submission that is well formed under the
+// policy in force; nil: there is, or it is not well formed. It waits for nothing.
+func (s *Submitter) noRoom(body []byte) *op.Error {
+	r := s.book.now.Load()
+	if r == nil || !s.news.tight() {
+		return nil
+	}
+	ops, err := read(body, "", r, r.check)
+	if err != nil {
+		return nil
+	}
+	target := ops[0].Target
+	return s.news.full(bus.PartitionOf(target, s.partitions), slices.Repeat([]string{target}, len(ops))...)
 }
 
 // prepare decodes and checks a submission, and returns the body to publish: the

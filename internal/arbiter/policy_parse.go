@@ -3,7 +3,9 @@ package arbiter
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -101,7 +103,7 @@ func ParsePolicy(data []byte, revision uint64) (Policy, error) {
 	if err := dec.Decode(&in); err != nil {
 		return p, fmt.Errorf("arbiter: policy: %w", err)
 	}
-	if dec.More() {
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) { // not More, which a closing brace satisfies
 		return p, fmt.Errorf("arbiter: policy: there is something after the object")
 	}
 	if in.MaxConcurrent != nil && (in.MaxExecuting != nil || *in.MaxConcurrent < 1) {

@@ -45,7 +45,9 @@ func TestParsePolicyRefuses(t *testing.T) {
 		`{"retry_base_delay":"2s","retry_max_delay":"1s"}`:   "retry_max_delay",
 		`{"max_operation_age":"0s"}`:                         "positive",
 		`{"max_operation_age":"1h","preemption":"whenever"}`: "neither never nor after_grace",
-		`[]`: "cannot unmarshal",
+		`{}{}`: "something after",
+		`{}}`:  "something after",
+		`[]`:   "cannot unmarshal",
 	} {
 		if _, err := arbiter.ParsePolicy([]byte(body), 1); err == nil || !strings.Contains(err.Error(), why) {
 			t.Errorf("%s: %v, want something with %q", body, err, why)

@@ -66,7 +66,7 @@ func (e *executor) attempt(ctx context.Context, m bus.WorkItem, received time.Ti
 	}
 	h := e.take(ctx, &w, received)
 	defer h.cancel(errHandled)
-	started := time.Now()
+	started := e.world.Now()
 	o := e.run(h, m)
 	if o.nobody && m.Delivered <= passOn {
 		// The pool may have an executor that knows the type: a release is being
@@ -75,7 +75,7 @@ func (e *executor) attempt(ctx context.Context, m bus.WorkItem, received time.Ti
 		m.Nak(passOnAfter << (m.Delivered - 1))
 		return
 	}
-	took := time.Since(started)
+	took := e.world.Now().Sub(started)
 	e.metrics.HandlerSeconds.WithLabelValues(w.Operation.Type).Observe(took.Seconds())
 	outcome := e.finish(ctx, h, o, took, m)
 	e.metrics.Attempts.WithLabelValues(w.Operation.Type, outcome).Inc()

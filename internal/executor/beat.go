@@ -21,17 +21,17 @@ func (h *hold) send(answers chan<- pulse) {
 	until := h.ends
 	h.mu.Unlock()
 	h.flying, h.claimed = true, true
-	h.e.wg.Go(func() { answers <- h.e.beat(h.ctx, h.w, until) })
+	h.e.spawn(func() { answers <- h.e.beat(h.ctx, h.w, until) })
 }
 
-// hear takes the owner's answer. Only a handler that is alive gets more time: the
+// heard takes the owner's answer. Only a handler that is alive gets more time: the
 // claim alone prolongs the lease at the owner's, and attempt_timeout still bounds
 // a handler that hangs.
-func (h *hold) hear(p pulse) {
+func (h *hold) heard(p pulse) {
 	h.flying = false
 	switch {
 	case p.ack == nil: // nobody answered while the lease lasted
-		h.due = time.Now().Add(h.lease / 3)
+		h.due = h.e.world.Now().Add(h.lease / 3)
 		return
 	case !p.ack.Accepted:
 		h.cancel(ErrRevoked)
@@ -57,7 +57,7 @@ func (e *executor) beat(ctx context.Context, w *op.Work, until time.Time) pulse 
 	})
 	pause := firstPause
 	for {
-		sent := time.Now()
+		sent := e.world.Now()
 		// A lease that is shorter than the usual patience leaves room for a repeat.
 		ack, err := e.ask(ctx, w, body, min(firstPatience, max(until.Sub(sent)/3, firstPause)))
 		if err == nil {
@@ -72,7 +72,7 @@ func (e *executor) beat(ctx context.Context, w *op.Work, until time.Time) pulse 
 		if ctx.Err() != nil {
 			return pulse{}
 		}
-		if !wait(ctx, pause) || !time.Now().Before(until) {
+		if e.world.Sleep(ctx, pause) != nil || !e.world.Now().Before(until) {
 			e.metrics.Heartbeats.WithLabelValues("unanswered").Inc()
 			return pulse{}
 		}

@@ -43,4 +43,7 @@
 //   - The report is refused: the attempt was superseded; nothing changed, and the
 //     work is done with.
 //   - Work that cannot be read is dropped with a warning; its attempt lapses.
+//
+// An attempt knows the substrate only as [Log]: [Run] feeds it from the queue, and
+// internal/sim drives the same code one attempt at a time, see [Solo].
 package executor

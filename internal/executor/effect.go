@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/hierarchy-bus/hierarchy/internal/entity"
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
@@ -78,8 +79,9 @@ func parseResponse(data []byte) (*response, error) {
 	if err := dec.Decode(r); err != nil {
 		return nil, err
 	}
+	_, more := dec.Token()
 	switch {
-	case dec.More():
+	case !errors.Is(more, io.EOF):
 		return nil, errors.New("there is something after the object")
 	case r.Type != ResponseType:
 		return nil, fmt.Errorf("its type %.40q is not %s", r.Type, ResponseType)

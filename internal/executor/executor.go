@@ -74,6 +74,11 @@ func (c *Config) defaults() error {
 	if c.Bus == nil || c.Name == "" {
 		return errors.New("executor: a bus and a name are required")
 	}
+	return c.complete()
+}
+
+// complete fills in what is left out, except for the bus.
+func (c *Config) complete() error {
 	builtin := op.BuiltinTypes()
 	for name := range c.Handlers {
 		if _, taken := builtin[name]; taken {
@@ -121,11 +126,9 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
-	e := &executor{
-		cfg: cfg, bus: cfg.Bus, log: cfg.Logger.With("executor", cfg.Name), stats: cfg.Stats, metrics: cfg.Metrics,
-		builtin: op.BuiltinTypes(), handlers: make(chan struct{}, cfg.Concurrency), fail: fail,
-		types: newTypes(&cfg), rumours: newRumours(cfg.Bus.Conn()), remote: newRemote(cfg.Bus.Conn(), cfg.Logger),
-	}
+	e := newExecutor(cfg, cfg.Bus, realWorld())
+	rumours := newRumours(cfg.Bus.Conn())
+	e.fail, e.hear, e.remote = fail, rumours.listen, newRemote(cfg.Bus.Conn(), cfg.Logger)
 	cfg.Metrics.Capacity.Add(float64(cfg.Concurrency))
 	defer cfg.Metrics.Capacity.Sub(float64(cfg.Concurrency))
 	// What runs when ctx ends goes on: only the drain's end stops it.
@@ -134,7 +137,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if err := cfg.Bus.WatchPolicy(running, e.types.put); err != nil {
 		return fmt.Errorf("executor: read the policy: %w", err)
 	}
-	go e.rumours.run(running.Done())
+	go rumours.run(running.Done())
 	defer e.listen()()
 	defer e.remote.listen()()
 	err := e.work(ctx, running)
@@ -148,20 +151,39 @@ func Run(ctx context.Context, cfg Config) error {
 
 type executor struct {
 	cfg      Config
-	bus      *bus.Bus
+	bus      Log
+	world    World
 	log      *slog.Logger
 	stats    *Stats
 	metrics  *metrics.Executor
 	builtin  op.Types
 	types    *types
-	rumours  *rumours
 	remote   *remote
+	hear     func(*hold) (stop func()) // has an attempt hear of what it may have missed
+	stir     func(h *hold, done <-chan outcome, answers <-chan pulse, d time.Duration) (outcome, bool)
 	handlers chan struct{} // a slot for each handler that may run
 	reigns   reigns
 	wg       sync.WaitGroup // of attempts and their heartbeats
 
 	abandoned, stuck atomic.Int64 // handlers that do not return: without a slot, and with one
 	fail             context.CancelCauseFunc
+}
+
+func newExecutor(cfg Config, log Log, world World) *executor {
+	return &executor{
+		cfg: cfg, bus: log, world: world, log: cfg.Logger.With("executor", cfg.Name), stats: cfg.Stats, metrics: cfg.Metrics,
+		builtin: op.BuiltinTypes(), handlers: make(chan struct{}, cfg.Concurrency), types: newTypes(&cfg, log),
+		stir: (*hold).stir, fail: func(error) {},
+	}
+}
+
+// spawn runs f beside an attempt; the drain waits for it.
+func (e *executor) spawn(f func()) {
+	e.wg.Add(1)
+	e.world.Go(func() {
+		defer e.wg.Done()
+		f()
+	})
 }
 
 // work fetches and starts attempts until ctx ends. How much is fetched ahead
@@ -175,7 +197,7 @@ func (e *executor) work(ctx, running context.Context) error {
 			return fmt.Errorf("executor: read work: %w", err)
 		default: // it has worked before
 			e.log.Warn("work cannot be fetched for the moment", "error", err)
-			wait(ctx, lastPause)
+			_ = sleep(ctx, lastPause)
 		}
 	}
 	return nil
@@ -193,7 +215,7 @@ func (e *executor) round(ctx, running context.Context) error {
 	}
 	ctx, end := context.WithCancel(ctx)
 	defer end()
-	feed, err := e.bus.Work(ctx, e.cfg.Pool, e.cfg.Concurrency*inFlight)
+	feed, err := e.cfg.Bus.Work(ctx, e.cfg.Pool, e.cfg.Concurrency*inFlight)
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"runtime/debug"
 	"slices"
-	"time"
 	"unicode/utf8"
 
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
@@ -35,12 +34,12 @@ func (e *executor) run(h *hold, m bus.WorkItem) outcome {
 		return e.guarded(h)
 	}
 	done := make(chan outcome, 1)
-	go func() {
+	e.world.Go(func() {
 		defer s.leave()
 		o := outcome{failure: &op.Failure{Code: CodePanic, Message: "the handler ended its goroutine"}}
 		defer func() { done <- o }()
 		o = e.guarded(h)
-	}()
+	})
 	o := h.watch(done, m)
 	if o.ended != nil {
 		s.overdue()
@@ -143,7 +142,7 @@ func (e *executor) handle(h *hold, before *entity.Entity) outcome {
 	if f := unfit(c); f != nil {
 		return outcome{failure: f}
 	}
-	if _, err := entity.Apply(before, c, w.Operation.ID, time.Now().UTC()); err != nil {
+	if _, err := entity.Apply(before, c, w.Operation.ID, e.world.Now().UTC()); err != nil {
 		return outcome{failure: &op.Failure{Code: CodeBadChange, Message: err.Error(), Terminal: true}}
 	}
 	return outcome{change: c}

@@ -243,3 +243,6 @@ func empty(t testing.TB, b *bus.Bus) {
 	t.Helper()
 	eventually(t, "the queue is empty", func() bool { return left(t, b) == 0 })
 }
+
+// wait reports false when ctx ended first.
+func wait(ctx context.Context, d time.Duration) bool { return sleep(ctx, d) == nil }

@@ -134,10 +134,8 @@ func (h *hold) watch(done <-chan outcome, m bus.WorkItem) outcome {
 	answers := make(chan pulse, 1) // at most one is on its way
 	hush := func() {}
 	defer func() { hush() }()
-	alarm := time.NewTimer(time.Hour)
-	defer alarm.Stop()
 	for {
-		now := time.Now()
+		now := h.e.world.Now()
 		if h.over(now) {
 			return h.settle(done, ErrLeaseOver)
 		}
@@ -150,20 +148,29 @@ func (h *hold) watch(done <-chan outcome, m bus.WorkItem) outcome {
 		}
 		if !h.listens.IsZero() && !now.Before(h.listens) {
 			h.listens = time.Time{}
-			hush = h.e.rumours.listen(h)
+			hush = h.e.hear(h)
 		}
-		alarm.Reset(h.next().Sub(now))
-		select {
-		case o := <-done:
+		if o, over := h.e.stir(h, done, answers, h.next().Sub(now)); over {
 			return o
-		case <-h.ctx.Done():
-			return h.settle(done, nil)
-		case p := <-answers:
-			h.hear(p)
-		case <-h.nudge:
-		case <-alarm.C:
 		}
 	}
+}
+
+// stir waits until something happens, or d is over.
+func (h *hold) stir(done <-chan outcome, answers <-chan pulse, d time.Duration) (o outcome, over bool) {
+	alarm := time.NewTimer(d)
+	defer alarm.Stop()
+	select {
+	case o := <-done:
+		return o, true
+	case <-h.ctx.Done():
+		return h.settle(done, nil), true
+	case p := <-answers:
+		h.heard(p)
+	case <-h.nudge:
+	case <-alarm.C:
+	}
+	return outcome{}, false
 }
 
 // settle ends the attempt for why, or for why its context has ended.

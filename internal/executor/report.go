@@ -36,7 +36,7 @@ const (
 // or the time is over.
 func (e *executor) report(ctx context.Context, w *op.Work, data []byte, until time.Time, touch func()) (accepted, answered bool) {
 	pause, patience := firstPause, firstPatience
-	started := time.Now()
+	started := e.world.Now()
 	touched := started
 	for n := 0; ; n++ {
 		if n > 0 {
@@ -45,10 +45,10 @@ func (e *executor) report(ctx context.Context, w *op.Work, data []byte, until ti
 		}
 		ack, err := e.ask(ctx, w, data, patience)
 		if err == nil {
-			e.metrics.ReportSeconds.Observe(time.Since(started).Seconds())
+			e.metrics.ReportSeconds.Observe(e.world.Now().Sub(started).Seconds())
 			return e.answered(w, ack), true
 		}
-		if ctx.Err() != nil || !wait(ctx, pause) || time.Now().After(until) {
+		if ctx.Err() != nil || e.world.Sleep(ctx, pause) != nil || e.world.Now().After(until) {
 			e.stats.Unanswered.Add(1)
 			level := slog.LevelWarn
 			if ctx.Err() != nil {
@@ -58,9 +58,9 @@ func (e *executor) report(ctx context.Context, w *op.Work, data []byte, until ti
 				"partition", w.Partition, "reports", n+1, "error", err)
 			return false, false
 		}
-		if time.Since(touched) > touchEvery {
+		if e.world.Now().Sub(touched) > touchEvery {
 			touch()
-			touched = time.Now()
+			touched = e.world.Now()
 		}
 		pause = min(2*pause, lastPause)
 		patience = min(2*patience, lastPatience)
@@ -105,18 +105,6 @@ func (e *executor) answered(w *op.Work, ack *op.ResultAck) bool {
 	return false
 }
 
-// wait reports false when ctx ended first.
-func wait(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
 // reigns ends the wait for an answer of an owner that has been deposed. A dead
 // owner never answers, and whoever takes over says so in an event; without that
 // news a report is repeated when the patience with it is over.
@@ -156,7 +144,7 @@ func (r *reigns) over(partition int) {
 
 // listen hears of take-overs until stop is called.
 func (e *executor) listen() (stop func()) {
-	sub, err := e.bus.Conn().Subscribe(bus.EventFilter(string(op.EventTakeover), ""), func(m *nats.Msg) {
+	sub, err := e.cfg.Bus.Conn().Subscribe(bus.EventFilter(string(op.EventTakeover), ""), func(m *nats.Msg) {
 		if _, token, err := bus.ParseEvent(m.Subject); err == nil {
 			if p, err := strconv.Atoi(token); err == nil {
 				e.reigns.over(p)

@@ -6,14 +6,13 @@ import (
 	"sync"
 
 	"github.com/hierarchy-bus/hierarchy/internal/arbiter"
-	"github.com/hierarchy-bus/hierarchy/internal/bus"
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
 
 // types knows which types the policy gives to this pool: those without a handler
 // here are asked for over NATS (contract §4).
 type types struct {
-	bus  *bus.Bus
+	bus  Log
 	log  *slog.Logger
 	pool string
 	own  bool // there are handlers in this process
@@ -24,8 +23,8 @@ type types struct {
 	changed chan struct{} // closed when custom has another answer
 }
 
-func newTypes(cfg *Config) *types {
-	return &types{bus: cfg.Bus, log: cfg.Logger, pool: cfg.Pool, own: len(cfg.Handlers) > 0, changed: make(chan struct{})}
+func newTypes(cfg *Config, b Log) *types {
+	return &types{bus: b, log: cfg.Logger, pool: cfg.Pool, own: len(cfg.Handlers) > 0, changed: make(chan struct{})}
 }
 
 // put takes a revision of the policy. What cannot be read is in force nowhere.

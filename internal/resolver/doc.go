@@ -19,6 +19,10 @@
 // Beside that a partition answers dry runs from its machine, and says on ops.load
 // when it fills up. Neither is stored, and neither waits for anything.
 //
+// What decides is sequential and knows the log only as [Log]: [Run] puts it into
+// goroutines, with timers and subscriptions, and internal/sim drives the same code
+// step by step, see [Reign].
+//
 // Which resolver owns which partition follows from the live members by
 // rendezvous hashing; a member lives as long as its lease in OPS_LEASES. Two
 // resolvers that both believe they own a partition are harmless: the fence lets

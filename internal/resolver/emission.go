@@ -33,19 +33,21 @@ const markEvery = 250 * time.Millisecond
 // emission publishes the outputs of one partition in the order of its steps.
 // Heads go before records and events, so that who was told can read.
 type emission struct {
-	bus     *bus.Bus
+	bus     Log
+	world   World
 	id      int
 	log     *slog.Logger
 	metrics *metrics.Resolver
-	out     *bus.Emitter
+	out     Outbox
 	queue   chan outputs
 	ended   chan struct{}
 	emitted atomic.Uint64 // last step whose outputs are acknowledged
+	seq     uint64        // and its journal sequence
 	marked  uint64
 }
 
-func newEmission(b *bus.Bus, id int, mark uint64, log *slog.Logger, m *metrics.Resolver) *emission {
-	e := &emission{bus: b, id: id, log: log, metrics: m, out: b.NewEmitter(), queue: make(chan outputs, 256), ended: make(chan struct{}), marked: mark}
+func newEmission(b Log, world World, id int, mark uint64, log *slog.Logger, m *metrics.Resolver) *emission {
+	e := &emission{bus: b, world: world, id: id, log: log, metrics: m, out: b.Outbox(), queue: make(chan outputs, 256), ended: make(chan struct{}), marked: mark}
 	e.emitted.Store(mark)
 	return e
 }
@@ -113,6 +115,7 @@ func (e *emission) emit(ctx context.Context, batch ...outputs) error {
 	e.metrics.EmitSeconds.Observe(time.Since(begun).Seconds())
 	for i := range batch {
 		e.emitted.Store(max(e.emitted.Load(), batch[i].step))
+		e.seq = max(e.seq, batch[i].seq)
 		if batch[i].saved != nil {
 			if err := e.save(ctx, &batch[i]); err != nil {
 				return err
@@ -124,15 +127,14 @@ func (e *emission) emit(ctx context.Context, batch ...outputs) error {
 
 // told waits until the outputs up to step are acknowledged.
 func (e *emission) told(ctx context.Context, step uint64) error {
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
 	for e.emitted.Load() < step {
 		select {
-		case <-tick.C:
 		case <-e.ended:
 			return errors.New("resolver: emission ended")
-		case <-ctx.Done():
-			return ctx.Err()
+		default:
+		}
+		if err := e.world.Sleep(ctx, time.Millisecond); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -144,6 +146,8 @@ func (e *emission) mark(ctx context.Context) error {
 	if done == e.marked {
 		return nil
 	}
+	// As a value of that step: of two values of one step the first one stays.
+	e.out.At(e.seq)
 	e.out.Add(bus.MarkMsg(e.id, done))
 	if err := e.out.Flush(ctx); err != nil {
 		return fmt.Errorf("resolver: publish the emission mark: %w", err)

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hierarchy-bus/hierarchy/internal/arbiter"
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
 	"github.com/hierarchy-bus/hierarchy/internal/entity"
 	"github.com/hierarchy-bus/hierarchy/internal/metrics"
@@ -243,4 +244,30 @@ func gathered(t *testing.T, m *metrics.Registry, name string) float64 {
 		}
 	}
 	return sum
+}
+
+// Somebody takes the partition over and dies before it says so. The owner has
+// nothing to commit and would not find out; but until the journal's last step is
+// told, everybody who waits for that would wait.
+func TestAnIdleOwnerFindsOutThatItWasDeposed(t *testing.T) {
+	bubble(t, 1, "", func(w *world) {
+		w.resolver("r1")
+		last, _, err := w.bus.JournalLast(w.t.Context(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rogue := arbiter.Step{Schema: arbiter.StepSchema, ID: "rogue", Number: 2, Epoch: 2, Owner: "r2", At: time.Now(), Takeover: true}
+		data, err := op.Marshal(&rogue)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, out, err := w.bus.JournalAppend(w.t.Context(), 0, rogue.ID, data, last.Seq); out != bus.Committed {
+			t.Fatal(out, err)
+		}
+		pass(10 * time.Second)
+		w.eventually("the take-over to be told", func() bool {
+			mark, err := w.bus.Mark(w.t.Context(), 0)
+			return err == nil && mark > rogue.Number
+		})
+	})
 }

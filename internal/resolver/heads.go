@@ -8,9 +8,6 @@ import (
 	"strconv"
 	"sync"
 
-	"golang.org/x/sync/errgroup"
-
-	"github.com/hierarchy-bus/hierarchy/internal/bus"
 	"github.com/hierarchy-bus/hierarchy/internal/entity"
 )
 
@@ -25,15 +22,13 @@ type Head struct {
 
 // Bounds of the cache of one partition. Entities need not fit into memory: what
 // is not here is read from the view.
-const (
-	maxHeads     = 2000
-	loadersAtOne = 32
-)
+const maxHeads = 2000
 
 // heads caches the entities of one partition. An entry that the view does not
 // show yet is never dropped, so what is loaded is never older than the journal.
 type heads struct {
-	bus   *bus.Bus
+	bus   Log
+	world World
 	byID  map[string]*list.Element
 	order *list.List // front: used last
 
@@ -48,8 +43,8 @@ type head struct {
 	step   uint64         // last step that changed it; 0: as loaded
 }
 
-func newHeads(b *bus.Bus) *heads {
-	return &heads{bus: b, byID: map[string]*list.Element{}, order: list.New(), dropped: map[string]uint64{}}
+func newHeads(b Log, world World) *heads {
+	return &heads{bus: b, world: world, byID: map[string]*list.Element{}, order: list.New(), dropped: map[string]uint64{}}
 }
 
 func (h *heads) get(id string) (*entity.Entity, bool) {
@@ -109,28 +104,24 @@ func (h *heads) load(ctx context.Context, ids []string) error {
 		return nil
 	}
 	var mu sync.Mutex
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(loadersAtOne)
-	for _, id := range missing {
-		g.Go(func() error {
-			e, err := read(ctx, h.bus, id)
-			if err != nil {
-				return err
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			if least := h.dropped[id]; least > 0 && (e == nil || e.Revision < least) {
-				return fmt.Errorf("resolver: entity %s: the view shows a revision before %d, which was read earlier", id, least)
-			}
-			delete(h.dropped, id)
-			h.put(id, e, 0)
-			return nil
-		})
-	}
-	return g.Wait()
+	return h.world.each(ctx, len(missing), func(ctx context.Context, i int) error {
+		id := missing[i]
+		e, err := read(ctx, h.bus, id)
+		if err != nil {
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if least := h.dropped[id]; least > 0 && (e == nil || e.Revision < least) {
+			return fmt.Errorf("resolver: entity %s: the view shows a revision before %d, which was read earlier", id, least)
+		}
+		delete(h.dropped, id)
+		h.put(id, e, 0)
+		return nil
+	})
 }
 
-func read(ctx context.Context, b *bus.Bus, id string) (*entity.Entity, error) {
+func read(ctx context.Context, b Log, id string) (*entity.Entity, error) {
 	data, found, err := b.Entity(ctx, id)
 	if err != nil {
 		return nil, fmt.Errorf("resolver: read entity %s: %w", id, err)

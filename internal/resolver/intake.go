@@ -3,6 +3,7 @@ package resolver
 import (
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/hierarchy-bus/hierarchy/internal/arbiter"
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
@@ -49,8 +50,8 @@ func (p *partition) take(g *gathered, m bus.IntakeMsg) {
 		return
 	}
 	trace := m.Header.Get("traceparent")
-	if len(trace) > maxTrace {
-		trace = "" // not a trace context (W3C: 55 characters)
+	if len(trace) > maxTrace || strings.ContainsFunc(trace, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }) {
+		trace = "" // not a trace context (W3C: 55 characters); what JSON has to escape would grow in the journal
 	}
 	for i := range ops {
 		place.Index = i

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/hierarchy-bus/hierarchy/internal/arbiter"
-	"github.com/hierarchy-bus/hierarchy/internal/bus"
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
 
@@ -27,17 +26,24 @@ const (
 // always found, wherever it is (contract §3.3). While a partition has no owner
 // the search goes on: guessing would let the wrong operation win.
 type kinship struct {
-	bus *bus.Bus
+	bus   Log
+	world World
 
 	mu     sync.Mutex
 	byID   map[string]arbiter.Kin
 	ring   []string
 	next   int
-	cursor map[int]uint64 // of the partitions served by this process
+	served map[int]reached // the partitions served by this process
 }
 
-func newKinship(b *bus.Bus) *kinship {
-	return &kinship{bus: b, byID: map[string]arbiter.Kin{}, cursor: map[int]uint64{}}
+// reached is how far a partition of this process has come.
+type reached struct {
+	cursor uint64 // it has consumed the intake up to here
+	seq    uint64 // of its last step in the journal
+}
+
+func newKinship(b Log, world World) *kinship {
+	return &kinship{bus: b, world: world, byID: map[string]arbiter.Kin{}, served: map[int]reached{}}
 }
 
 // add remembers an accepted operation.
@@ -57,18 +63,26 @@ func (k *kinship) add(v *op.Operation) {
 	k.next = (k.next + 1) % directorySize
 }
 
-// passed notes how far a partition of this process has consumed the intake.
-func (k *kinship) passed(partition int, cursor uint64) {
+// passed notes how far a partition of this process has come: what it has consumed,
+// and the last step of its own.
+func (k *kinship) passed(partition int, cursor, seq uint64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.cursor[partition] = cursor
+	k.served[partition] = reached{cursor, seq}
+}
+
+func (k *kinship) reached(partition int) (r reached, local bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	r, local = k.served[partition]
+	return r, local
 }
 
 // gone forgets a partition that this process no longer serves.
 func (k *kinship) gone(partition int) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	delete(k.cursor, partition)
+	delete(k.served, partition)
 }
 
 func (k *kinship) known(id string) (arbiter.Kin, bool) {
@@ -105,12 +119,8 @@ func (k *kinship) find(ctx context.Context, ids []string, place uint64, answer f
 		if err == nil && passed {
 			break
 		}
-		poll := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			poll.Stop()
+		if k.world.Sleep(ctx, wait) != nil {
 			return
-		case <-poll.C:
 		}
 	}
 	for _, id := range ids {
@@ -151,10 +161,8 @@ func (k *kinship) allPassed(ctx context.Context, s *search) (bool, error) {
 }
 
 func (k *kinship) passedBy(ctx context.Context, s *search, q int) (bool, error) {
-	k.mu.Lock()
-	cursor, local := k.cursor[q]
-	k.mu.Unlock()
-	if local && cursor >= s.place {
+	own, local := k.reached(q)
+	if local && own.cursor >= s.place {
 		return true, nil
 	}
 	last, err := k.bus.LastIntake(ctx, q)
@@ -162,24 +170,35 @@ func (k *kinship) passedBy(ctx context.Context, s *search, q int) (bool, error) 
 		return false, err
 	}
 	need := min(last, s.place)
-	if local {
-		return cursor >= need, nil
+	if !local {
+		return k.foreignPassed(ctx, s, q, need)
 	}
-	return k.foreignPassed(ctx, s, q, need)
+	if own.cursor < need {
+		return false, nil
+	}
+	// Another process may have taken it over without our knowing, and have
+	// consumed and trimmed what we have never seen.
+	e, _, err := k.bus.JournalLast(ctx, q)
+	if err != nil {
+		return false, err
+	}
+	now, _ := k.reached(q)
+	if e.Seq > now.seq {
+		return k.foreignPassed(ctx, s, q, need)
+	}
+	return e.Seq >= own.seq, nil
 }
 
 // foreignPassed asks the journal about a partition of another process: one of its
 // steps must have consumed need, and the outputs up to that step must be told.
 // That step is looked for once, since a busy partition is always ahead of what
-// it has told.
+// it has told. Where need is 0 the partition has nothing in the intake: what it
+// has consumed may be trimmed already and still wait to be told.
 func (k *kinship) foreignPassed(ctx context.Context, search *search, partition int, need uint64) (bool, error) {
-	if need == 0 {
-		return true, nil
-	}
 	if search.step[partition] == 0 {
 		e, found, err := k.bus.JournalLast(ctx, partition)
 		if err != nil || !found {
-			return false, err
+			return err == nil && need == 0, err
 		}
 		var s struct {
 			Number uint64 `json:"step"`
@@ -205,10 +224,12 @@ func (p *partition) ask(ctx context.Context) {
 		return
 	}
 	place := p.cursor // at or behind the place of every child that asks
-	go p.kinship.find(ctx, wants, place, func(v arbiter.Kin) {
-		select {
-		case p.kin <- arbiter.Input{Kin: &v}:
-		case <-ctx.Done():
-		}
+	p.world.Go(func() {
+		p.kinship.find(ctx, wants, place, func(v arbiter.Kin) {
+			select {
+			case p.kin <- arbiter.Input{Kin: &v}:
+			case <-ctx.Done():
+			}
+		})
 	})
 }

@@ -30,7 +30,7 @@ func TestASearchNeverGuesses(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		k := newKinship(b)
+		k := newKinship(onBus{b}, realWorld())
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		answers := make(chan arbiter.Kin, 2)
@@ -44,9 +44,59 @@ func TestASearchNeverGuesses(t *testing.T) {
 		if v := <-answers; v.OpID != "p1" || v.Unknown || v.Priority != op.High {
 			t.Errorf("the parent: %+v", v)
 		}
-		k.passed(0, ack.Seq+1)
+		k.passed(0, ack.Seq+1, 0)
 		if v := <-answers; v.OpID != "nobody" || !v.Unknown || v.Upto != ack.Seq+1 {
 			t.Errorf("nobody: %+v", v)
 		}
 	})
+}
+
+// ahead is a log in which another process has consumed and trimmed what it has
+// not told yet.
+type ahead struct {
+	Log
+	mark  uint64
+	asked int
+}
+
+func (a *ahead) Layout() bus.Layout { return bus.Layout{Partitions: 1} }
+
+func (a *ahead) LastIntake(context.Context, int) (uint64, error) { return 0, nil }
+
+func (a *ahead) JournalLast(context.Context, int) (bus.Entry, bool, error) {
+	return bus.Entry{Seq: 9, Data: []byte(`{"step":5,"cursor":11}`)}, true, nil
+}
+
+func (a *ahead) Mark(context.Context, int) (uint64, error) { return a.mark, nil }
+
+func (a *ahead) Record(context.Context, string) (data []byte, found bool, err error) {
+	if a.mark < 5 {
+		return nil, false, nil
+	}
+	return []byte(`{"op_id":"p1","priority":8}`), true, nil
+}
+
+// What another process has consumed is trimmed from the intake before it is told:
+// an ancestor in it is not unknown.
+func TestAnAncestorThatWasTrimmedBeforeItWasToldIsFound(t *testing.T) {
+	log := &ahead{mark: 3}
+	world := realWorld()
+	world.Sleep = func(context.Context, time.Duration) error {
+		if log.asked++; log.asked == 3 {
+			log.mark = 5
+		}
+		return nil
+	}
+	look := func(k *kinship) {
+		log.mark, log.asked = 3, 0
+		var found []arbiter.Kin
+		k.find(t.Context(), []string{"p1"}, 12, func(v arbiter.Kin) { found = append(found, v) })
+		if len(found) != 1 || found[0].Unknown || found[0].Priority != op.High {
+			t.Errorf("%+v", found)
+		}
+	}
+	look(newKinship(log, world))
+	deposed := newKinship(log, world) // it believes that the partition is its own, at an earlier step
+	deposed.passed(0, 7, 8)
+	look(deposed)
 }

@@ -8,8 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/hierarchy-bus/hierarchy/internal/arbiter"
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
 	"github.com/hierarchy-bus/hierarchy/internal/registry"
@@ -39,7 +37,8 @@ const (
 type partition struct {
 	id      int
 	cfg     *Config
-	bus     *bus.Bus
+	bus     Log
+	world   World
 	log     *slog.Logger
 	kinship *kinship
 
@@ -48,6 +47,7 @@ type partition struct {
 	cursor  uint64
 	seq     uint64 // stream sequence of the last step: the fence
 	clock   clock
+	looked  time.Time // when it was certain, last, that nobody else is the owner
 	machine *arbiter.Machine
 	heads   *heads
 	emitter *emission
@@ -93,19 +93,19 @@ func (g *gathered) add(in arbiter.Input, bytes int) {
 func (p *partition) run(ctx context.Context) error {
 	feedCtx, stop := context.WithCancel(ctx)
 	defer stop()
-	unsubscribe, err := p.bus.Results(p.id, func(data []byte, reply func([]byte)) { p.receive(feedCtx, data, reply) })
+	unsubscribe, err := p.cfg.Bus.Results(p.id, func(data []byte, reply func([]byte)) { p.receive(feedCtx, data, reply) })
 	if err != nil {
 		return fmt.Errorf("resolver: subscribe to results: %w", err)
 	}
 	defer unsubscribe()
-	unask, err := p.bus.WhatIfs(p.id, func(data []byte, reply func([]byte)) { p.whatIf(feedCtx, data, reply) })
+	unask, err := p.cfg.Bus.WhatIfs(p.id, func(data []byte, reply func([]byte)) { p.whatIf(feedCtx, data, reply) })
 	if err != nil {
 		return fmt.Errorf("resolver: subscribe to dry runs: %w", err)
 	}
 	defer unask()
-	p.kinship.passed(p.id, p.cursor)
+	p.kinship.passed(p.id, p.cursor, p.seq)
 	defer p.kinship.gone(p.id)
-	feed, err := p.bus.Intake(feedCtx, p.id, p.cursor)
+	feed, err := p.cfg.Bus.Intake(feedCtx, p.id, p.cursor)
 	if err != nil {
 		return fmt.Errorf("resolver: read the intake: %w", err)
 	}
@@ -141,22 +141,15 @@ func (p *partition) loop(ctx, feedCtx context.Context, feed *bus.IntakeFeed, emi
 	tick := time.NewTicker(loadEvery)
 	defer tick.Stop()
 	for {
-		p.ask(feedCtx)
-		p.watch(time.Now())
-		var g gathered
-		g.cursor = p.cursor
-		if p.machine.Backlog() {
-			// What the last step had no room for comes first, and alone.
-			if err := p.step(ctx, &g); err != nil {
+		g, news, alone := p.begin(feedCtx)
+		if alone {
+			if err := p.step(ctx, g); err != nil {
 				return err
 			}
 			continue
 		}
-		p.setTimer(timer)
-		rules, news := p.board.newer(p.machine.Policy().Revision)
-		if rules != nil {
-			p.registry = rules.registry
-			g.add(arbiter.Input{Policy: rules.policy}, policyBytes)
+		timer.Reset(p.idle())
+		if len(g.in) > 0 {
 			timer.Reset(0) // nothing to wait for
 		}
 		select {
@@ -168,7 +161,7 @@ func (p *partition) loop(ctx, feedCtx context.Context, feed *bus.IntakeFeed, emi
 			if !ok {
 				return fmt.Errorf("resolver: the intake feed ended: %w", errors.Join(feed.Err(), ctx.Err()))
 			}
-			p.take(&g, m)
+			p.take(g, m)
 		case r := <-p.results:
 			g.report(r)
 		case in := <-p.kin:
@@ -179,28 +172,49 @@ func (p *partition) loop(ctx, feedCtx context.Context, feed *bus.IntakeFeed, emi
 		case <-tick.C:
 		case <-timer.C:
 		}
-		p.gather(&g, feed)
-		if err := p.step(ctx, &g); err != nil {
+		p.gather(g, feed.C())
+		if err := p.step(ctx, g); err != nil {
 			return err
 		}
 	}
 }
 
+// begin is what every round begins with: it asks for what the machine misses and
+// takes a newer policy. alone means that there is a step to be made at once, of
+// what the last one had no room for, which comes first.
+func (p *partition) begin(ctx context.Context) (g *gathered, news <-chan struct{}, alone bool) {
+	p.ask(ctx)
+	p.watch(p.world.Now())
+	g = &gathered{cursor: p.cursor}
+	if p.machine.Backlog() {
+		return g, nil, true
+	}
+	rules, news := p.board.newer(p.machine.Policy().Revision)
+	if rules != nil {
+		p.registry = rules.registry
+		g.add(arbiter.Input{Policy: rules.policy}, policyBytes)
+	}
+	return g, news, false
+}
+
 // gather adds whatever else is there already: the commit before was the time it
 // had to arrive, and waiting longer would only add latency.
-func (p *partition) gather(g *gathered, feed *bus.IntakeFeed) {
+func (p *partition) gather(g *gathered, feed <-chan bus.IntakeMsg) {
 	for !g.full() {
 		select {
 		case r := <-p.results:
 			g.report(r)
 			continue
+		default:
+		}
+		select {
 		case in := <-p.kin:
 			g.add(in, kinBytes)
 			continue
 		default:
 		}
 		select {
-		case m, ok := <-feed.C():
+		case m, ok := <-feed:
 			if !ok {
 				return // the next round of the loop sees it
 			}
@@ -211,21 +225,46 @@ func (p *partition) gather(g *gathered, feed *bus.IntakeFeed) {
 	}
 }
 
-// setTimer arms t for the next instant at which the machine has something to do.
-func (p *partition) setTimer(t *time.Timer) {
-	at, ok := p.machine.Next()
-	if !ok {
-		t.Reset(time.Hour)
-		return
+// idle is how long it is until there is something to do without anything having
+// arrived.
+func (p *partition) idle() time.Duration {
+	now := p.clock.now()
+	wait := p.looked.Add(lookEvery).Sub(now)
+	if at, ok := p.machine.Next(); ok {
+		wait = min(wait, at.Sub(now))
 	}
-	t.Reset(max(0, at.Sub(p.clock.now())))
+	return max(0, wait)
+}
+
+// lookEvery is how often an owner that has nothing to commit makes sure that it
+// still is the owner.
+const lookEvery = 5 * time.Second
+
+// lookBack finds out that another process has taken the partition over. Commits
+// find out by themselves; but when there is none to make, and the other has died
+// since, nobody would tell that take-over: whoever waits for the partition to have
+// told everything would wait for ever.
+func (p *partition) lookBack(ctx context.Context) error {
+	now := p.clock.now()
+	if now.Sub(p.looked) < lookEvery {
+		return nil
+	}
+	last, _, err := p.bus.JournalLast(ctx, p.id)
+	if err != nil {
+		return fmt.Errorf("resolver: read the end of the journal: %w", err)
+	}
+	p.looked = now
+	if last.Seq > p.seq {
+		return errDeposed
+	}
+	return nil
 }
 
 // step turns what was gathered into one committed step.
 func (p *partition) step(ctx context.Context, g *gathered) error {
 	now := p.clock.now()
 	if next, ok := p.machine.Next(); len(g.in) == 0 && g.cursor == p.cursor && (!ok || next.After(now)) {
-		return nil // the timer fired early; nothing is due
+		return p.lookBack(ctx) // the timer fired early; nothing is due
 	}
 	now = later(now, p.machine.At())
 	if err := p.recognise(ctx, g); err != nil {
@@ -235,7 +274,7 @@ func (p *partition) step(ctx context.Context, g *gathered) error {
 		return err
 	}
 	s := &arbiter.Step{
-		Schema: arbiter.StepSchema, ID: uuid.NewString(), Partition: p.id, Number: p.number + 1,
+		Schema: arbiter.StepSchema, ID: p.world.NewID(), Partition: p.id, Number: p.number + 1,
 		Epoch: p.epoch, Owner: p.cfg.Name, At: now, Cursor: g.cursor, In: g.in,
 	}
 	p.machine.Step(s)
@@ -268,7 +307,7 @@ func (p *partition) commit(ctx context.Context, s *arbiter.Step, g *gathered) er
 		p.cfg.Metrics.UnknownOutcomes.Inc()
 		return fmt.Errorf("resolver: outcome of step %d unknown: %w", s.Number, err)
 	}
-	p.seq, p.number, p.cursor = seq, s.Number, s.Cursor
+	p.seq, p.number, p.cursor, p.looked = seq, s.Number, s.Cursor, s.At
 	p.consumed.Store(p.cursor)
 	p.count(s, len(data), time.Since(begun))
 	out, err := p.outputs(ctx, s, seq)
@@ -276,7 +315,7 @@ func (p *partition) commit(ctx context.Context, s *arbiter.Step, g *gathered) er
 		return err
 	}
 	p.answer(s, g)
-	p.kinship.passed(p.id, p.cursor)
+	p.kinship.passed(p.id, p.cursor, p.seq)
 	select {
 	case p.emitter.queue <- out:
 		return nil

@@ -26,14 +26,15 @@ type board struct {
 	log        *slog.Logger
 	partitions int
 	refused    func(rev uint64, why *op.Error)
+	memory     func(megabytes int) // what to do about max_memory_mb
 
 	mu      sync.Mutex
 	rules   *rules
 	changed chan struct{} // closed when another policy is put up
 }
 
-func newBoard(log *slog.Logger, partitions int, refused func(uint64, *op.Error)) *board {
-	return &board{log: log, partitions: partitions, refused: refused, changed: make(chan struct{})}
+func newBoard(log *slog.Logger, partitions int, refused func(uint64, *op.Error), memory func(megabytes int)) *board {
+	return &board{log: log, partitions: partitions, refused: refused, memory: memory, changed: make(chan struct{})}
 }
 
 // put takes a revision of the policy. One that cannot be read, or whose schemas
@@ -54,7 +55,7 @@ func (b *board) put(data []byte, rev uint64) {
 		return
 	}
 	policy = policy.For(b.partitions)
-	keepTo(policy.Roles.MaxMemoryMB)
+	b.memory(policy.Roles.MaxMemoryMB)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.rules = &rules{policy: &policy, registry: types}

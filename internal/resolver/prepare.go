@@ -48,7 +48,11 @@ func (p *partition) prepare(ctx context.Context, g *gathered, at time.Time) erro
 // machine refuses them.
 func (p *partition) try(index int, r *arbiter.Result, at time.Time) {
 	v, ok := p.machine.Describe(r.OpID)
-	if !ok || v.Status != op.Executing || v.Attempt != r.Attempt || v.Operation.Target != r.Target {
+	if !ok || v.Status != op.Executing || v.Attempt != r.Attempt {
+		return
+	}
+	if v.Operation.Target != r.Target { // the machine goes by the attempt, and would take it
+		p.spoil(r, "the report names the target "+r.Target+", the operation is on "+v.Operation.Target)
 		return
 	}
 	change := new(entity.Change)

@@ -25,8 +25,8 @@ type report struct {
 // repeated report is answered later.
 func (p *partition) receive(ctx context.Context, data []byte, reply func([]byte)) {
 	var r op.Result // a heartbeat has some of its members
-	if err := json.Unmarshal(data, &r); err != nil || !op.Token(r.OpID) || r.Attempt < 1 {
-		body, err := op.Marshal(op.Errorf(op.CodeBadJSON, "", "a result or a heartbeat needs op_id and attempt"))
+	if err := json.Unmarshal(data, &r); err != nil || !op.Token(r.OpID) || !op.Token(r.Target) || r.Attempt < 1 {
+		body, err := op.Marshal(op.Errorf(op.CodeBadJSON, "", "a result or a heartbeat needs op_id, target_entity_id and attempt"))
 		if err == nil {
 			reply(body)
 		}
@@ -123,6 +123,9 @@ func limit(r *arbiter.Result) {
 	if f := r.Failure; f != nil {
 		f.Message = strings.ToValidUTF8(f.Message[:min(len(f.Message), maxFailure)], "")
 		f.Code = strings.ToValidUTF8(f.Code[:min(len(f.Code), op.MaxToken)], "")
+		if f.Reason != op.StaleVersion && f.Reason != op.Invalid {
+			f.Reason = "" // the others are the resolver's to give
+		}
 	}
 }
 

@@ -40,3 +40,17 @@ func TestAChangeThatCannotBeReadAgainIsNotLetIn(t *testing.T) {
 		}
 	}
 }
+
+// Why an operation ended is the resolver's to say, but for what only whoever
+// carries it out can see.
+func TestAReasonOutsideOfAnExecutorsIsNotLetIn(t *testing.T) {
+	for said, want := range map[op.Reason]op.Reason{
+		op.StaleVersion: op.StaleVersion, op.Invalid: op.Invalid, "": "",
+		op.LowerPriority: "", op.CancelledByRequest: "", "because": "", "\xff": "",
+	} {
+		r := arbiter.Result{OpID: "a", Target: "t", Attempt: 1, Failure: &op.Failure{Code: "no", Terminal: true, Reason: said}}
+		if limit(&r); r.Failure.Reason != want {
+			t.Errorf("%q became %q, want %q", said, r.Failure.Reason, want)
+		}
+	}
+}

@@ -60,7 +60,7 @@ var errDeposed = errors.New("resolver: deposed: another resolver has taken the p
 func Run(ctx context.Context, cfg Config) error {
 	cfg.defaults()
 	log := cfg.Logger.With("resolver", cfg.Name)
-	board := newBoard(log, cfg.Bus.Layout().Partitions, cfg.refused(ctx, log))
+	board := newBoard(log, cfg.Bus.Layout().Partitions, cfg.refused(ctx, log), keepTo)
 	watch, stop := context.WithCancel(ctx)
 	defer stop()
 	if err := cfg.Bus.WatchPolicy(watch, board.put); err != nil {
@@ -71,8 +71,8 @@ func Run(ctx context.Context, cfg Config) error {
 		return fmt.Errorf("resolver: join: %w", err)
 	}
 	s := &supervisor{
-		cfg: cfg, ctx: ctx, log: log, member: member, board: board,
-		kinship: newKinship(cfg.Bus), owned: map[int]*served{},
+		cfg: cfg, ctx: ctx, log: log, member: member, owned: map[int]*served{},
+		node: newNode(&cfg, onBus{cfg.Bus}, realWorld(), board),
 	}
 	s.run(ctx)
 	leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
@@ -85,13 +85,12 @@ func Run(ctx context.Context, cfg Config) error {
 
 // supervisor starts and stops partitions as members come and go.
 type supervisor struct {
-	cfg     Config
-	ctx     context.Context //nolint:containedctx // the life of the role
-	log     *slog.Logger
-	member  *bus.Membership
-	kinship *kinship
-	board   *board
-	wg      sync.WaitGroup
+	cfg    Config
+	ctx    context.Context //nolint:containedctx // the life of the role
+	log    *slog.Logger
+	member *bus.Membership
+	node   *Node
+	wg     sync.WaitGroup
 
 	mu    sync.Mutex
 	owned map[int]*served
@@ -181,7 +180,7 @@ func (s *supervisor) serve(ctx context.Context, p int, v *served) {
 }
 
 func (s *supervisor) own(ctx context.Context, id int, v *served, log *slog.Logger) error {
-	p := &partition{id: id, cfg: &s.cfg, bus: s.cfg.Bus, log: log, kinship: s.kinship, board: s.board}
+	p := s.node.partition(id, log)
 	defer p.close()
 	begun := time.Now()
 	if err := p.takeOver(ctx); err != nil {

@@ -8,8 +8,6 @@ import (
 	"maps"
 	"slices"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
 
@@ -106,19 +104,14 @@ func (p *partition) recognise(ctx context.Context, g *gathered) error {
 	if err := p.emitter.told(ctx, p.number); err != nil {
 		return err
 	}
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(loadersAtOne)
-	for _, i := range ask {
-		s := g.in[i].Submit
-		group.Go(func() error {
-			data, found, err := p.bus.Record(ctx, s.Operation.ID)
-			if err != nil {
-				return fmt.Errorf("resolver: read record %s: %w", s.Operation.ID, err)
-			}
-			var r op.Record
-			s.Known = found && json.Unmarshal(data, &r) == nil && r.OpID == s.Operation.ID && r.Partition == p.id
-			return nil
-		})
-	}
-	return group.Wait()
+	return p.world.each(ctx, len(ask), func(ctx context.Context, i int) error {
+		s := g.in[ask[i]].Submit
+		data, found, err := p.bus.Record(ctx, s.Operation.ID)
+		if err != nil {
+			return fmt.Errorf("resolver: read record %s: %w", s.Operation.ID, err)
+		}
+		var r op.Record
+		s.Known = found && json.Unmarshal(data, &r) == nil && r.OpID == s.Operation.ID && r.Partition == p.id
+		return nil
+	})
 }

@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"github.com/google/uuid"
-
 	"github.com/hierarchy-bus/hierarchy/internal/arbiter"
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
@@ -36,9 +34,9 @@ func (p *partition) takeOver(ctx context.Context) error {
 			return err
 		}
 	}
-	p.clock = newClock(prev.At)
+	p.clock = newClock(p.world.Now, prev.At)
 	s := &arbiter.Step{
-		Schema: arbiter.StepSchema, ID: uuid.NewString(), Partition: p.id, Number: prev.Number + 1,
+		Schema: arbiter.StepSchema, ID: p.world.NewID(), Partition: p.id, Number: prev.Number + 1,
 		Epoch: prev.Epoch + 1, Owner: p.cfg.Name, At: p.clock.now(), Cursor: prev.Cursor, Takeover: true,
 	}
 	data, err := op.Marshal(s)
@@ -53,14 +51,14 @@ func (p *partition) takeOver(ctx context.Context) error {
 	default:
 		return fmt.Errorf("resolver: outcome of the take-over unknown: %w", err)
 	}
-	p.epoch, p.seq = s.Epoch, seq
+	p.epoch, p.seq, p.looked = s.Epoch, seq, s.At
 	p.takeoverStep = s.Number
 	return p.load(ctx)
 }
 
 // load brings the machine to the end of the journal: snapshot, then tail.
 func (p *partition) load(ctx context.Context) error {
-	p.heads = newHeads(p.bus)
+	p.heads = newHeads(p.bus, p.world)
 	p.changes = map[int]applied{}
 	p.seen = new(seen)
 	p.decisions = map[string]uint64{}
@@ -78,7 +76,7 @@ func (p *partition) load(ctx context.Context) error {
 		p.log.Error("the emission mark is ahead of the journal, which must have lost steps: telling everything again", "mark", mark)
 		mark = 0
 	}
-	p.emitter = newEmission(p.bus, p.id, mark, p.log, p.cfg.Metrics)
+	p.emitter = newEmission(p.bus, p.world, p.id, mark, p.log, p.cfg.Metrics)
 	from, err := p.loadSnapshot(ctx, mark)
 	if err != nil {
 		return err

@@ -64,7 +64,7 @@ func (p *partition) foresee(ctx context.Context, q question) {
 			return
 		}
 		p.seeking++
-		go p.seek(ctx, q, id)
+		p.world.Go(func() { p.seek(ctx, q, id) })
 		return
 	}
 	body, err := op.Marshal(p.machine.WhatIf(q.operation, later(p.clock.now(), p.machine.At()), q.kin))

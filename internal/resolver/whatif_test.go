@@ -28,7 +28,7 @@ func TestADryRunDoesNotWaitForASearchThatCannotEnd(t *testing.T) {
 		if _, err := b.Publish(t.Context(), bus.SubmitSubject("parent"), []byte("{}"), "", nil); err != nil {
 			t.Fatal(err)
 		}
-		p := &partition{bus: b, kinship: newKinship(b), asked: make(chan question, 1)}
+		p := &partition{bus: onBus{b}, world: realWorld(), kinship: newKinship(onBus{b}, realWorld()), asked: make(chan question, 1)}
 		begun := time.Now()
 		go p.seek(t.Context(), question{until: begun.Add(kinPatience)}, "nobody")
 		q := <-p.asked

@@ -191,11 +191,3 @@ func TestGroups(t *testing.T) {
 		}
 	}
 }
-
-func TestLimitFor(t *testing.T) {
-	for live, want := range map[uint64]int64{0: smallHeap, 40 << 20: smallHeap, 100 << 20: 224 << 20} {
-		if got := limitFor(live); got != want {
-			t.Errorf("%d MB in use: %d MB", live>>20, got>>20)
-		}
-	}
-}

@@ -58,6 +58,7 @@ func (v *visit) open(s *arbiter.Submit) *operation {
 	}
 	delete(p.kin, o.key) // a submission outweighs an older answer
 	p.open[o.key] = o
+	o.target.open++
 	return o
 }
 

@@ -45,6 +45,18 @@ type Options struct {
 	// RecordsMaxAge is how long the record of an ended operation can be found
 	// by those who look for an ancestor. 0 means seven days.
 	RecordsMaxAge time.Duration
+	// Events keeps what every step has to tell, for [Auditor.CheckEvent]: eight
+	// bytes an event and 24 a step.
+	Events bool
+	// IntakeFrom is the first sequence of the intake that is still there, for
+	// [Auditor.CheckIntake]: a bit a message. 0 leaves it unchecked.
+	IntakeFrom uint64
+	// Clients keeps the ids of invalid submissions, for [Auditor.CheckAck].
+	Clients bool
+	// Bounds limits the memory, for an auditor that follows a system for ever.
+	Bounds Bounds
+	// OnViolation is told each violation when it is found. It may be nil.
+	OnViolation func(Violation)
 	// MaxViolations bounds Report.Violations; all are counted. 0 means 1000.
 	MaxViolations int
 }
@@ -105,11 +117,22 @@ func (r *Report) OK() bool { return r.Total == 0 }
 
 // recentSteps bounds how many step ids are remembered. A step published twice
 // follows its first copy closely, so a window is enough.
-const recentSteps = 1 << 16
+const (
+	recentSteps  = 1 << 16
+	boundedSteps = 1 << 13 // with Bounds
+)
+
+// recent is how many ids of steps, and of decisions with Bounds, are remembered.
+func (a *Auditor) recent() int {
+	if a.opts.Bounds.Operations > 0 {
+		return boundedSteps
+	}
+	return recentSteps
+}
 
 // Auditor folds one history. It is not safe for concurrent use. Its memory grows
 // with the open operations and the entities; an operation that ended costs
-// a few hundred bytes.
+// a few hundred bytes. With [Bounds] it does not grow with the history.
 type Auditor struct {
 	opts       Options
 	report     Report
@@ -120,12 +143,17 @@ type Auditor struct {
 	stepRing   []key
 	stepNext   int
 	decisions  map[key]struct{}
+	decided    []key // with Bounds: the ids in decisions, a ring
+	decideNext int
 	follows    map[key]*expected
 	cascades   map[key]*cascade // of which not every partition was told yet
 	promised   int              // follow-ups and cascades that were asked for and have not come yet, without those of others
 	hearsay    []hearsay
 	terminal   int // terminal records, legal or not
 	jitter     [jitterBuckets]int
+	acks       map[key]claimed
+	ackOrder   []key
+	invalid    map[key]struct{} // with Options.Clients
 }
 
 // New returns an auditor that has read nothing.
@@ -143,6 +171,7 @@ func New(opts Options) *Auditor {
 		decisions:  map[key]struct{}{},
 		follows:    map[key]*expected{},
 		cascades:   map[key]*cascade{},
+		invalid:    map[key]struct{}{},
 	}
 }
 
@@ -183,6 +212,9 @@ func (a *Auditor) Step(seq uint64, s *arbiter.Step) {
 		return
 	}
 	v.chain()
+	if a.opts.Events {
+		v.begin()
+	}
 	v.inputs()
 	for i := range s.Out {
 		v.index = i
@@ -196,6 +228,7 @@ func (a *Auditor) Step(seq uint64, s *arbiter.Step) {
 			v.bad(ResolutionReplayDiffers, "", "%v", err)
 		}
 	}
+	v.p.forget()
 }
 
 // follow checks that the stream's sequence rises.
@@ -217,6 +250,7 @@ func (a *Auditor) follow(seq uint64, partition int, step uint64) {
 func (a *Auditor) Finish(quiescent bool) Report {
 	a.accounting()
 	a.uniform()
+	a.claims()
 	if quiescent {
 		for _, p := range a.order {
 			for _, o := range p.byPlace() {
@@ -289,6 +323,9 @@ func (a *Auditor) violate(v Violation) {
 	if a.report.ByInvariant == nil {
 		a.report.ByInvariant = map[string]int{}
 	}
+	if a.opts.OnViolation != nil {
+		a.opts.OnViolation(v)
+	}
 	a.report.Total++
 	a.report.ByInvariant[v.Invariant]++
 	if len(a.report.Violations) < a.opts.MaxViolations {
@@ -300,6 +337,7 @@ func (a *Auditor) partition(id int) *partition {
 	p := a.partitions[id]
 	if p == nil {
 		p = newPartition(id)
+		p.taken.from, p.bounds = a.opts.IntakeFrom, a.opts.Bounds
 		a.partitions[id] = p
 		a.order = append(a.order, p)
 	}

@@ -176,6 +176,7 @@ func (v *visit) toldOf(k key, id string) {
 	for _, p := range v.a.order {
 		known = known || p != v.p && p.done[k].cascade
 	}
+	known = known || v.a.cascades[k] != nil || v.a.forgotten()
 	if !known {
 		v.bad(CausesAncestor, id, "told that another partition has cancelled it with its descendants, and none has")
 	}

@@ -92,7 +92,10 @@ var crowdEnds = []struct {
 // What one input settles for many is told over several steps, none of which can
 // lose anything.
 func TestManyEndsAtOnceBreakNothing(t *testing.T) {
-	for _, c := range crowdEnds {
+	for i, c := range crowdEnds {
+		if !everyStep && i%2 == 1 {
+			continue // half of them under the race detector: there are no goroutines here
+		}
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(1)
 			for p := range worldPartitions {

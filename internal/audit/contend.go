@@ -9,7 +9,7 @@ import (
 // winner checks who won and by which rule. It reports whether the best did.
 func (v *visit) winner(t *target, r *ruling) bool {
 	d, list := r.d, r.contenders
-	if w := v.p.open[keyOf(d.Winner)]; w != nil && w.slot >= 0 && held(&v.p.policy, w) {
+	if w := r.winner; w != nil && w.slot >= 0 && held(&v.p.policy, w) {
 		v.bad(ResolutionPaused, d.Winner, "decision %s: it wins although its type or target is paused", d.ID)
 		return false
 	}
@@ -22,12 +22,12 @@ func (v *visit) winner(t *target, r *ruling) bool {
 			len(list), best.id, v.total(best), best.place.Seq, best.place.Index)
 		return false
 	}
-	want := op.RuleOnly
+	want, most := op.RuleOnly, v.total(best)
 	for _, o := range list {
 		if o == best {
 			continue
 		}
-		if v.total(o) == v.total(best) {
+		if v.total(o) == most {
 			want = op.RuleOrder
 			break
 		}
@@ -104,7 +104,7 @@ func (v *visit) verdict(r *ruling, c *op.Contender, o *operation) {
 	d := r.d
 	want, reason := op.VerdictWon, op.Reason("")
 	if c.OpID != d.Winner {
-		want, reason = v.losing(d, o)
+		want, reason = v.losing(r, o)
 	}
 	switch {
 	case c.Verdict == want:
@@ -120,26 +120,36 @@ func (v *visit) verdict(r *ruling, c *op.Contender, o *operation) {
 }
 
 // losing is the verdict on a loser and its reason (contract §3.5, ADR 0008).
-func (v *visit) losing(d *op.Decision, o *operation) (op.Verdict, op.Reason) {
-	why, conflict := v.lostBy(d, o), choice(&v.p.policy, o)
-	w := v.p.open[keyOf(d.Winner)]
+func (v *visit) losing(r *ruling, o *operation) (op.Verdict, op.Reason) {
+	verdict := v.sentence(r, o)
 	switch {
-	case conflict == op.OnConflictCoalesce && w != nil && w.request == o.request:
-		return op.VerdictCoalesced, op.Coalesced
+	case verdict == op.VerdictCoalesced:
+		return verdict, op.Coalesced
 	case o.preemptions > 0:
-		return op.VerdictQueued, op.Preempted
-	case conflict == op.OnConflictRetry && o.retries < o.maxRetries:
-		return op.VerdictRetry, why
-	case conflict == op.OnConflictRetry, conflict == op.OnConflictReject:
-		return op.VerdictRejected, why
+		return verdict, op.Preempted
 	}
-	return op.VerdictQueued, why
+	return verdict, v.lostBy(r, o)
+}
+
+// sentence is the verdict on a loser.
+func (v *visit) sentence(r *ruling, o *operation) op.Verdict {
+	conflict := choice(&v.p.policy, o)
+	switch {
+	case conflict == op.OnConflictCoalesce && r.winner != nil && r.winner.request == o.request:
+		return op.VerdictCoalesced
+	case o.preemptions > 0:
+		return op.VerdictQueued
+	case conflict == op.OnConflictRetry && o.retries < o.maxRetries:
+		return op.VerdictRetry
+	case conflict == op.OnConflictRetry, conflict == op.OnConflictReject:
+		return op.VerdictRejected
+	}
+	return op.VerdictQueued
 }
 
 // lostBy is the reason that a loser is to be told.
-func (v *visit) lostBy(d *op.Decision, o *operation) op.Reason {
-	w := v.p.open[keyOf(d.Winner)]
-	if w != nil && v.total(o) < v.total(w) {
+func (v *visit) lostBy(r *ruling, o *operation) op.Reason {
+	if r.winner != nil && v.total(o) < v.total(r.winner) {
 		return op.LowerPriority
 	}
 	return op.LaterSubmission
@@ -159,7 +169,7 @@ func (v *visit) listing(t *target, r *ruling) {
 	for _, o := range r.contenders {
 		verdict := op.VerdictWon
 		if o.id != d.Winner {
-			verdict, _ = v.losing(d, o)
+			verdict = v.sentence(r, o)
 		}
 		switch {
 		case verdict == op.VerdictQueued:

@@ -91,10 +91,12 @@ func (v *visit) fold(o *operation, data json.RawMessage) {
 		t.tainted = true
 		return
 	}
+	v.change = &c
 	v.expect(o, &c)
-	if t.tainted {
+	if t.tainted || v.unknown(t, &c) {
 		return
 	}
+	v.p.keep(t)
 	var revision, version uint64
 	if t.head != nil {
 		revision, version = t.head.Revision, t.head.Version
@@ -172,7 +174,7 @@ func (v *visit) borrowed(o *operation, c *entity.Change) {
 			continue
 		}
 		t := v.a.entity(s.EntityID)
-		if t != nil && t.tainted {
+		if t != nil && t.tainted || t == nil && v.a.abandoned() {
 			continue
 		}
 		if t == nil || t.head == nil || t.head.Revision < s.Revision {

@@ -11,6 +11,7 @@ const (
 	GroupEffects    Group = "effects"
 	GroupCauses     Group = "causes"
 	GroupViews      Group = "views"
+	GroupClients    Group = "clients"
 )
 
 // The invariants. A name is stable: it is printed, counted and alerted on.
@@ -30,6 +31,8 @@ const (
 	LogStepID      = "log.step_id"
 	LogShape       = "log.shape"
 	LogUnanswered  = "log.unanswered"
+	LogSkipped     = "log.skipped"
+	LogInvented    = "log.invented"
 
 	LifeUnknownOperation = "life.unknown_operation"
 	LifeUnasked          = "life.unasked"
@@ -128,6 +131,11 @@ const (
 	CausesCascadeTold        = "causes.cascade_told"
 	ViewsHead                = "views.head"
 	ViewsRecord              = "views.record"
+	ViewsEvent               = "views.event"
+	ViewsEventLost           = "views.event_lost"
+	ClientsLost              = "clients.lost"
+	ClientsRefused           = "clients.refused"
+	ClientsResult            = "clients.result"
 )
 
 // Invariant documents one invariant.
@@ -152,6 +160,8 @@ var invariants = []Invariant{
 	{LogStepID, "No two steps have the same id."},
 	{LogShape, "An input and an effect say exactly one thing, and a cancel names one thing."},
 	{LogUnanswered, "Every submission, result, heartbeat and cancel of one operation has an effect in the step that consumed it."},
+	{LogSkipped, "What the intake holds and the cursor has passed was consumed by a step."},
+	{LogInvented, "What a step has consumed is in the intake, as far as that is not trimmed."},
 
 	{LifeUnknownOperation, "An effect names an operation that was accepted before it, a rejection on arrival as well."},
 	{LifeUnasked, "An operation is accepted, repeated or refused because an input of the step asked for it."},
@@ -253,6 +263,12 @@ var invariants = []Invariant{
 
 	{ViewsHead, "The view of an entity is what its history folds to."},
 	{ViewsRecord, "The record of an operation is what its history says."},
+	{ViewsEvent, "A public event says what the step that it names says."},
+	{ViewsEventLost, "Every event of a step is told, unless it has aged out."},
+
+	{ClientsLost, "A submission that was acknowledged to a client is in the history."},
+	{ClientsRefused, "A submission that was refused to a client is not."},
+	{ClientsResult, "The result that a client was told is what the history says."},
 }
 
 // Invariants returns the catalogue, in the order of the groups. The slice is the

@@ -19,6 +19,7 @@ type kin struct {
 	parent   key
 	unknown  bool   // looked for everywhere, submitted nowhere
 	heard    uint32 // how many were heard of before it
+	last     uint32 // and before it was heard of last
 }
 
 // rank is the effective priority of an operation and how it came about.
@@ -45,11 +46,12 @@ func (v *visit) learn(in *arbiter.Kin) {
 	if in.Unknown {
 		v.lookedFor(k, in.Upto)
 	} else {
-		p.kin[k] = kin{priority: in.Priority, parent: keyOf(in.Parent), heard: p.hear(k)}
+		heard := p.hear(k)
+		p.kin[k] = kin{priority: in.Priority, parent: keyOf(in.Parent), heard: heard, last: p.heard}
 		v.appeared(k)
 		h := hearsay{key: k, kin: p.kin[k]}
 		h.v = Violation{Seq: v.seq, Invariant: ResolutionKin, Partition: p.id, Step: v.s.Number, OpID: in.OpID}
-		if !v.a.confirm(&h) {
+		if !v.a.confirm(&h) && v.a.opts.Bounds.Operations == 0 {
 			v.a.hearsay = append(v.a.hearsay, h)
 		}
 	}
@@ -102,7 +104,7 @@ func (a *Auditor) submittedBefore(k key, place op.Place, at time.Time) *partitio
 		if !ok || seq >= place.Seq {
 			continue
 		}
-		if d, ended := p.done[k]; ended && at.Sub(time.Unix(0, d.ended)) >= a.opts.RecordsMaxAge {
+		if d, ended := p.done[k]; ended && at.Sub(time.Unix(int64(d.ended), 0)) >= a.opts.RecordsMaxAge {
 			continue
 		}
 		return p
@@ -121,8 +123,13 @@ func (v *visit) lookedFor(k key, upto uint64) {
 			v.stir(o.target)
 		}
 	}
-	if d, ended := p.done[k]; p.open[k] == nil && (!ended || d.seq <= upto) {
-		p.kin[k] = kin{unknown: true, heard: p.kin[k].heard}
+	d, ended := p.done[k]
+	n, told := p.kin[k]
+	if !ended && !told && p.bounds.Operations > 0 {
+		return // to know nothing of it says the same
+	}
+	if p.open[k] == nil && (!ended || d.seq <= upto) {
+		p.kin[k] = kin{unknown: true, heard: n.heard, last: max(n.last, d.last)}
 	}
 }
 
@@ -169,6 +176,7 @@ func (p *partition) unwait(o *operation) {
 // returns how many were heard of before it was for the first time.
 func (p *partition) hear(k key) uint32 {
 	p.heard++
+	p.remember(k)
 	if n, ok := p.kin[k]; ok && n.heard > 0 {
 		return n.heard
 	}
@@ -257,6 +265,9 @@ func (p *partition) disinherit(o *operation) {
 // at the instant of the step.
 func (v *visit) total(o *operation) op.Priority {
 	e := v.p.rankOf(o).effective
+	if v.p.policy.Aging.Every <= 0 {
+		return e
+	}
 	return min(op.Critical, e+op.Priority(v.boost(o)))
 }
 

@@ -20,6 +20,10 @@ func (v *visit) effect(e *arbiter.Effect) {
 	if v.arriving != nil && !v.waits(e) {
 		v.arrive()
 	}
+	if v.a.opts.Events {
+		v.change = nil
+		defer v.tell(e, v.about(e))
+	}
 	switch {
 	case e.Accepted != nil:
 		v.accepted(e.Accepted)
@@ -108,7 +112,7 @@ func (v *visit) repeated(e *arbiter.Repeated) {
 		v.bad(LifeUnasked, e.OpID, "repeated without a submission in the step")
 	}
 	k := keyOf(e.OpID)
-	if _, ended := v.p.done[k]; !ended && v.p.open[k] == nil {
+	if _, ended := v.p.done[k]; !ended && v.p.open[k] == nil && !v.p.memory.lost {
 		v.bad(LifeRepeatedUnknown, e.OpID, "repeated, but it was never accepted")
 	}
 }
@@ -159,8 +163,9 @@ func (v *visit) finish(o *operation, e *end) {
 	}
 	heard := p.hear(o.key)
 	delete(p.open, o.key)
+	o.target.open--
 	p.done[o.key] = past{
-		parent: o.parent, winner: keyOf(e.winner), seq: o.place.Seq, ended: v.s.At.UnixNano(), heard: heard,
+		parent: o.parent, winner: keyOf(e.winner).long(), seq: o.place.Seq, ended: uint32(v.s.At.Unix()), heard: heard, last: p.heard, //nolint:gosec // until 2106
 		retryAfter: uint32(min(e.retryAfter.Milliseconds(), math.MaxUint32)), retryOf: o.retryOf, failure: errorOf(e.failure), //nolint:gosec // bounded
 		retries: uint16(o.retries), attempts: uint16(o.attempt), preemptions: uint16(o.preemptions), //nolint:gosec // bounded by max_retries and what costs none
 		priority: uint8(o.priority), asked: uint8(o.asked), //nolint:gosec // 1 to 10

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/hierarchy-bus/hierarchy/internal/arbiter"
+	"github.com/hierarchy-bus/hierarchy/internal/entity"
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
 
@@ -23,14 +24,15 @@ type visit struct {
 	decided  []*ruling
 	undone   []*operation // have to be elsewhere at the end of the step
 	touched  []*target
-	index    int          // of the effect that is checked
-	size     int          // bytes of the effects before it
-	deciding bool         // the step has come to its decisions
-	freed    bool         // and one of them ended an execution
-	latest   *operation   // accepted last
-	newcomer *operation   // the same, if others had missed it as their ancestor
-	arriving *operation   // the same, while it is not staged
-	replaces []*operation // what it supersedes
+	index    int            // of the effect that is checked
+	size     int            // bytes of the effects before it
+	deciding bool           // the step has come to its decisions
+	freed    bool           // and one of them ended an execution
+	latest   *operation     // accepted last
+	newcomer *operation     // the same, if others had missed it as their ancestor
+	arriving *operation     // the same, while it is not staged
+	replaces []*operation   // what it supersedes
+	change   *entity.Change // of the effect that is checked, if it can be read
 }
 
 func (v *visit) bad(invariant, opID, format string, args ...any) {
@@ -85,13 +87,13 @@ func (v *visit) stepID() {
 		return
 	}
 	a.stepIDs[k] = struct{}{}
-	if len(a.stepRing) < recentSteps {
+	if len(a.stepRing) < a.recent() {
 		a.stepRing = append(a.stepRing, k)
 		return
 	}
 	delete(a.stepIDs, a.stepRing[a.stepNext])
 	a.stepRing[a.stepNext] = k
-	a.stepNext = (a.stepNext + 1) % recentSteps
+	a.stepNext = (a.stepNext + 1) % a.recent()
 }
 
 // inputs checks what the step consumed.
@@ -112,6 +114,9 @@ func (v *visit) inputs() {
 			v.misplaced(&in.Submit.Operation)
 		case in.Invalid != nil:
 			v.a.report.Invalid++
+			if v.a.opts.Clients && in.Invalid.OpID != "" {
+				v.a.invalid[keyOf(in.Invalid.OpID)] = struct{}{}
+			}
 			v.intake(in.Invalid.Place, in.Invalid.OpID)
 		case in.Cancel != nil:
 			c := in.Cancel
@@ -131,6 +136,7 @@ func (v *visit) intake(place op.Place, opID string) {
 		v.bad(LogOrder, opID, "consumes place %d.%d after %d.%d", place.Seq, place.Index, v.p.place.Seq, v.p.place.Index)
 	}
 	v.p.place = place
+	v.p.taken.set(place.Seq)
 }
 
 func (v *visit) misplaced(o *op.Operation) {

@@ -10,6 +10,7 @@ import (
 // ruling is a decision of the step and what still has to follow from it.
 type ruling struct {
 	d          *op.Decision
+	winner     *operation // nil where there is no such open operation
 	contenders []*operation
 	pending    map[string]*op.Contender // by id: verdicts not carried out yet
 	reasons    bool                     // the verdicts' reasons make sense: the winner is the best
@@ -56,14 +57,17 @@ func (v *visit) contending(t *target) []*operation {
 	return free
 }
 
-// decidable reports whether a staging area can be decided: its window has closed,
-// nothing executes, every ancestor is known or known to be unknown, and somebody
-// is not held back.
+// decidable reports whether a staging area has to be decided: it may be, and
+// nothing that was not recorded says otherwise.
 func (v *visit) decidable(t *target) bool {
-	if len(t.staged) == 0 || t.executing != nil || t.unsure || t.closes.After(v.s.At) || v.asking(t) || len(v.contending(t)) == 0 {
-		return false
-	}
-	return !slices.ContainsFunc(t.staged, func(o *operation) bool { return o.rank.old })
+	return !t.unsure && v.ripe(t) && !slices.ContainsFunc(t.staged, func(o *operation) bool { return o.rank.old })
+}
+
+// ripe reports whether a staging area may be decided: its window has closed, nothing
+// executes, every ancestor is known or known to be unknown, and somebody is not held
+// back.
+func (v *visit) ripe(t *target) bool {
+	return len(t.staged) > 0 && t.executing == nil && (t.unsure || !t.closes.After(v.s.At)) && !v.asking(t) && len(v.contending(t)) > 0
 }
 
 // weight is what a decision about t takes in the journal, at most: a line for
@@ -90,7 +94,7 @@ func (v *visit) weight(t *target) int {
 // waits.
 func (v *visit) undecided(t *target, crowded bool) bool {
 	if !v.decidable(t) {
-		return false
+		return crowded && v.ripe(t)
 	}
 	most := v.p.policy.MaxExecuting
 	if most > 0 && (v.p.running >= most || v.freed) || crowded {
@@ -102,10 +106,10 @@ func (v *visit) undecided(t *target, crowded bool) bool {
 }
 
 // crowded reports whether the step has no room for one of the decisions that are
-// due.
+// due. One that may be due, as far as is on record, is as much in the way.
 func (v *visit) crowded() bool {
 	return len(v.s.In)+len(v.s.Out) > 0 && slices.ContainsFunc(v.touched, func(t *target) bool {
-		return v.decidable(t) && v.size+v.weight(t) > arbiter.MaxEffectBytes
+		return v.ripe(t) && v.size+v.weight(t) > arbiter.MaxEffectBytes
 	})
 }
 
@@ -123,10 +127,10 @@ func (v *visit) bound(t *target) {
 
 // best returns the operation that stands first of several.
 func (v *visit) best(list []*operation) *operation {
-	best := list[0]
+	best, most := list[0], v.total(list[0])
 	for _, o := range list[1:] {
-		if v.better(o, best) {
-			best = o
+		if x := v.total(o); x > most || x == most && o.place.Before(best.place) {
+			best, most = o, x
 		}
 	}
 	return best
@@ -138,7 +142,7 @@ func (v *visit) decision(d *op.Decision) {
 	v.deciding = true
 	v.a.report.Decisions++
 	t := v.p.target(d.Target)
-	r := &ruling{d: d, contenders: v.contending(t), pending: map[string]*op.Contender{}}
+	r := &ruling{d: d, winner: v.p.open[keyOf(d.Winner)], contenders: v.contending(t), pending: map[string]*op.Contender{}}
 	v.decisionFacts(t, d)
 	r.reasons = v.winner(t, r)
 	v.contenders(t, r)
@@ -155,7 +159,7 @@ func (v *visit) decisionFacts(t *target, d *op.Decision) {
 	if _, ok := v.a.decisions[k]; ok || d.ID == "" {
 		v.bad(ResolutionDecisionID, d.Winner, "id %q is empty or was used before", d.ID)
 	}
-	v.a.decisions[k] = struct{}{}
+	v.a.noteDecision(k)
 	if !d.At.Equal(v.s.At) {
 		v.bad(ResolutionTime, d.Winner, "decision %s is of %s, its step of %s", d.ID, d.At.Format(timeFormat), v.s.At.Format(timeFormat))
 	}

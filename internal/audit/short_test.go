@@ -63,3 +63,54 @@ func TestStepsThatAreCutShortBreakNothing(t *testing.T) {
 		t.Errorf("%d rejected in %d steps, the largest decision was about %d", r.Rejected, steps, most)
 	}
 }
+
+// A decision that waits for a step of its own lets nobody pass. That one of its
+// contenders has an ancestor that the partition may have forgotten, so that nobody
+// demands the decision, changes nothing about that.
+func TestWhoWaitsForRoomMayHaveForgottenSomebody(t *testing.T) {
+	const mob = 900
+	w := newWorld(3)
+	policy := arbiter.DefaultPolicy()
+	policy.MaxOpen, policy.Paused.Types = 0, []string{op.TypeModifyField}
+	w.commit(0, arbiter.Input{Policy: &policy})
+	submissions := func(list ...op.Operation) (in []arbiter.Input) {
+		w.intake++
+		for i := range list {
+			w.known[list[i].ID] = list[i]
+			in = append(in, arbiter.Input{Submit: &arbiter.Submit{Place: op.Place{Seq: w.intake, Index: i}, Operation: list[i]}})
+		}
+		return in
+	}
+	// The root ends, and after it as many as the partition remembers.
+	turned := func(id string) op.Operation { return operation(id, "t0r", 9, kind(op.TypeModifyField)) }
+	w.commit(0, submissions(turned("root"))...)
+	for n := 0; n < arbiter.RecentOperations; n += 400 {
+		var list []op.Operation
+		for i := range 400 {
+			list = append(list, turned(fmt.Sprint("r", n+i)))
+		}
+		w.commit(0, submissions(list...)...)
+	}
+	var list []op.Operation
+	for i := range mob {
+		list = append(list, operation(fmt.Sprint("m", i), "t0m", 5))
+	}
+	list = append(list, operation("child", "t0m", 5, parent("root")), operation("alone", "t0s", 5))
+	w.commit(0, submissions(list...)...)
+	w.now = w.now.Add(5 * time.Millisecond)
+	for n := 0; len(w.wants[0]) > 0 && n < 100; n++ {
+		w.commit(0, w.answers(0)...)
+	}
+	w.now = w.now.Add(20 * time.Millisecond)
+	w.commit(0, submissions(turned("late"))...) // with which there is no room for the mob
+	if n := len(w.last[0].Out); n > 2 {
+		t.Fatalf("there was room: %d effects", n)
+	}
+	w.commit(0)
+	w.commit(0)
+	r := w.audit(audit.Options{}, nil).Finish(false)
+	wantOnly(t, r)
+	if r.Decisions != 2 {
+		t.Errorf("%d decisions", r.Decisions)
+	}
+}

@@ -27,6 +27,9 @@ func keyOf(id string) key {
 	return key(h[:16])
 }
 
+// long is enough of a key to tell two operations apart that nobody has made alike.
+func (k key) long() uint64 { return binary.LittleEndian.Uint64(k[:]) }
+
 // short is enough of a key to compare a record with.
 func (k key) short() uint32 { return binary.LittleEndian.Uint32(k[:]) }
 
@@ -58,6 +61,11 @@ type partition struct {
 	short bool      // the last step may have left behind what was due
 	left  []*target // what it may have left undecided
 
+	bounds        Bounds
+	memory        memory
+	told          stories // with Options.Events
+	taken, stored bits    // of the intake, with Options.IntakeFrom
+
 	entities int
 	running  int // executing operations
 	foreign  int // open operations of somebody else
@@ -77,6 +85,7 @@ func (p *partition) target(id string) *target {
 	if t == nil {
 		t = &target{id: id}
 		p.targets[id] = t
+		p.keep(t)
 	}
 	return t
 }
@@ -177,10 +186,11 @@ type stop struct {
 // that follows, to inherit from it and to compare its record.
 type past struct {
 	parent      key
-	winner      key
+	winner      uint64 // long
 	seq         uint64 // of the intake
-	ended       int64  // nanoseconds since 1970
+	ended       uint32 // seconds since 1970
 	heard       uint32 // how many were heard of before it
+	last        uint32 // how many were when it was heard of last
 	retryAfter  uint32 // milliseconds
 	retryOf     uint32 // short
 	failure     uint32 // short
@@ -219,6 +229,8 @@ func (d *past) why() op.Reason {
 type target struct {
 	id        string
 	staged    []*operation // in no order
+	open      int          // operations without a terminal record
+	stamp     uint64       // of its last use, with Bounds
 	executing *operation
 	opened    time.Time // when the staging area ceased to be empty
 	closes    time.Time // when it may be decided

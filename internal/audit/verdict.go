@@ -167,7 +167,7 @@ func (v *visit) informed(r *ruling, o *operation, winner string, reason op.Reaso
 		v.bad(ResolutionReason, o.id, "told that %s won decision %s, the winner is %s", winner, r.d.ID, r.d.Winner)
 		return
 	}
-	if want := v.lostBy(r.d, o); r.reasons && reason != want {
+	if want := v.lostBy(r, o); r.reasons && reason != want {
 		v.bad(ResolutionReason, o.id, "told %q by decision %s, right is %q", reason, r.d.ID, want)
 	}
 }
@@ -196,7 +196,7 @@ func (v *visit) exhausted(e *arbiter.Rejected, o *operation) {
 	if r := v.carry(e.Decision, e.OpID, op.VerdictRejected); r == nil {
 		v.bad(ResolutionNoDecision, e.OpID, "staged and rejected for %q without a decision of this step that says so", e.Reason)
 	} else {
-		v.informed(r, o, e.Winner, v.lostBy(r.d, o))
+		v.informed(r, o, e.Winner, v.lostBy(r, o))
 	}
 }
 

@@ -120,7 +120,7 @@ func (a *Auditor) CheckRecord(opID string, rec *op.Record) {
 			return
 		}
 		got := told{
-			status: rec.Status, reason: rec.Reason, winner: keyOf(rec.Winner), attempt: rec.Attempt, retries: rec.RetryCount,
+			status: rec.Status, reason: rec.Reason, winner: keyOf(rec.Winner).long(), attempt: rec.Attempt, retries: rec.RetryCount,
 			preemptions: rec.Preemptions, priority: rec.Priority, asked: rec.Asked,
 			retryOf: keyOf(rec.RetryOf).short(), failure: errorOf(rec.Error), retryAfter: rec.RetryAfterMS, cancelAt: instant(rec.CancelAt), retryAt: instant(rec.RetryAt),
 		}
@@ -144,7 +144,7 @@ func (a *Auditor) CheckRecord(opID string, rec *op.Record) {
 type told struct {
 	status      op.Status
 	reason      op.Reason
-	winner      key
+	winner      uint64
 	attempt     int
 	retries     int
 	preemptions int
@@ -160,7 +160,7 @@ type told struct {
 // toldOfOpen is what the record of an open operation has to say.
 func toldOfOpen(o *operation) told {
 	t := told{
-		status: o.status, reason: o.reason, winner: keyOf(o.winner), attempt: o.attempt, retries: o.retries,
+		status: o.status, reason: o.reason, winner: keyOf(o.winner).long(), attempt: o.attempt, retries: o.retries,
 		preemptions: o.preemptions, priority: o.priority, asked: o.asked, retryOf: o.retryOf,
 		failure: errorOf(o.failure),
 	}
@@ -182,5 +182,5 @@ func instant(t *time.Time) int64 {
 
 func (t *told) String() string {
 	return fmt.Sprintf("%s %q, priority %d (asked %d), attempt %d, %d retries (next at %d, again after %d ms), %d preemptions, cancelled at %d, winner %x, retry of %x, error %x",
-		t.status, t.reason, t.priority, t.asked, t.attempt, t.retries, t.retryAt, t.retryAfter, t.preemptions, t.cancelAt, t.winner[:4], t.retryOf, t.failure)
+		t.status, t.reason, t.priority, t.asked, t.attempt, t.retries, t.retryAt, t.retryAfter, t.preemptions, t.cancelAt, t.winner, t.retryOf, t.failure)
 }

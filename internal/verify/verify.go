@@ -14,6 +14,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/hierarchy-bus/hierarchy/internal/arbiter"
@@ -34,7 +35,12 @@ type Options struct {
 	// Patience bounds the waiting for quiescence and for the views to catch up
 	// with the journal. 0 means 15 s.
 	Patience time.Duration
-	// Progress is told how much of the journal is read. It may be nil.
+	// Acks is what clients were told, a line each (see [ReadAcks]): an acknowledged
+	// submission must be there, a refused one must not, and a result must be what
+	// the history says. It may be nil.
+	Acks io.Reader
+	// Progress is told how much of the journal and the events is read. It may be
+	// nil.
 	Progress func(read, last uint64)
 }
 
@@ -45,8 +51,14 @@ type Result struct {
 	To      uint64 `json:"journal_to"`    // and of the last one
 	Heads   int    `json:"heads_checked"` // entities whose view was compared
 	Records int    `json:"records_checked"`
-	Newer   int    `json:"newer"`   // values of the views beyond the last entry read
+	Events  int    `json:"events_checked"`
+	Intake  int    `json:"intake_checked"` // messages that are still there
+	Acks    int    `json:"acks_checked"`
+	Newer   int    `json:"newer"`   // values of the views and events beyond the last entry read
 	Lagging []int  `json:"lagging"` // partitions whose outputs were not told in time; their views are not judged
+	// Unchecked is what could not be checked, and why. The lagging partitions are
+	// among it.
+	Unchecked []string `json:"unchecked,omitempty"`
 }
 
 // Run checks the system behind b. An error means that the check could not be
@@ -62,18 +74,30 @@ func Run(ctx context.Context, b *bus.Bus, o Options) (*Result, error) {
 		bus: b, Options: o,
 		machines: map[int]*arbiter.Machine{}, tips: map[int]tip{}, lagging: map[int]bool{},
 	}
+	first, _, _, err := p.state(ctx, bus.StreamIntake)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.expect(ctx); err != nil {
+		return nil, err
+	}
 	n := b.Layout().Partitions
 	p.auditor = audit.New(audit.Options{
 		PartitionOf: func(target string) int { return bus.PartitionOf(target, n) },
 		Partitions:  n,
 		Replay:      p.replay,
 		Own:         o.Own,
+		Events:      true,
+		IntakeFrom:  max(first, 1),
+		Clients:     o.Acks != nil,
 	})
 	if err := p.follow(ctx); err != nil {
 		return nil, err
 	}
-	if err := p.views(ctx); err != nil {
-		return nil, err
+	for _, check := range []func(context.Context) error{p.acks, p.views, p.events, p.intake} {
+		if err := check(ctx); err != nil {
+			return nil, err
+		}
 	}
 	p.result.Report = p.auditor.Finish(o.Quiescent)
 	return &p.result, nil
@@ -87,7 +111,30 @@ type pass struct {
 	machines map[int]*arbiter.Machine
 	tips     map[int]tip
 	lagging  map[int]bool
+	stored   sparse
+	done     uint64 // messages read, for the progress
+	expected uint64
 	result   Result
+}
+
+// expect counts what there is to read.
+func (p *pass) expect(ctx context.Context) error {
+	for _, stream := range []string{bus.StreamJournal, bus.StreamEvents} {
+		first, _, last, err := p.state(ctx, stream)
+		if err != nil {
+			return err
+		}
+		if last >= first {
+			p.expected += last - first + 1
+		}
+	}
+	return nil
+}
+
+// progress counts one message.
+func (p *pass) progress() {
+	p.done++
+	p.Progress(p.done, max(p.done, p.expected))
 }
 
 // tip is how far a partition has come.
@@ -155,10 +202,6 @@ func (p *pass) wait(ctx context.Context, ask func(context.Context) (bool, error)
 
 // read takes what the journal holds beyond the last entry read.
 func (p *pass) read(ctx context.Context) error {
-	last, err := End(ctx, p.bus)
-	if err != nil {
-		return err
-	}
 	for e, err := range p.bus.JournalRead(ctx, -1, p.result.To) {
 		if err != nil {
 			return fmt.Errorf("verify: journal: %w", err)
@@ -167,8 +210,9 @@ func (p *pass) read(ctx context.Context) error {
 			p.result.From = e.Seq
 		}
 		p.result.To = e.Seq
+		p.stored.note(e.Seq, e.Time)
 		p.step(&e)
-		p.Progress(e.Seq, max(last, e.Seq))
+		p.progress()
 	}
 	return nil
 }
@@ -230,6 +274,7 @@ func (p *pass) views(ctx context.Context) error {
 	for id := range p.bus.Layout().Partitions {
 		if p.lagging[id] {
 			p.result.Lagging = append(p.result.Lagging, id)
+			p.result.Unchecked = append(p.result.Unchecked, fmt.Sprintf("the views and events of partition %d: they lag behind the journal", id))
 		}
 	}
 	seen, err := p.heads(ctx)

@@ -3,6 +3,7 @@ package verify_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -66,7 +67,7 @@ func TestGoodHistory(t *testing.T) {
 		if !r.OK() {
 			t.Errorf("quiescent %v: %v", quiescent, r.Violations)
 		}
-		if r.Operations != 9 || r.Succeeded != 6 || r.Rejected != 3 || r.Heads != 3 || r.Records != 9 || len(r.Lagging) > 0 || r.Newer > 0 {
+		if r.Operations != 9 || r.Succeeded != 6 || r.Rejected != 3 || r.Heads != 3 || r.Records != 9 || r.Events < 9 || r.Intake < 6 || len(r.Unchecked) > 0 || len(r.Lagging) > 0 || r.Newer > 0 {
 			t.Errorf("quiescent %v: %+v", quiescent, r)
 		}
 	}
@@ -106,6 +107,9 @@ func TestFaults(t *testing.T) {
 				t.Fatal(err)
 			}
 			publish(t, bus.RecordMsg("lost-e2", nil).Subject, data)
+		}},
+		{"an event that no step tells", audit.ViewsEvent, func(t *testing.T) {
+			publish(t, bus.EventSubject(op.EventCompleted, "e1"), []byte(`{"type":"ops.v1.event","event":"operation.completed","event_id":"0-9999-1","op_id":"lost-e1","seq":1}`))
 		}},
 		{"a step that nobody can read", audit.LogUndecodable, func(t *testing.T) {
 			publish(t, bus.JournalSubject(3), []byte(`{"surprise":true}`))
@@ -192,5 +196,39 @@ func TestCascade(t *testing.T) {
 	r := check(ctx, t, b, verify.Options{Quiescent: true})
 	if !r.OK() || r.Cancelled != 2 {
 		t.Errorf("%d cancelled, %v", r.Cancelled, r.Violations)
+	}
+}
+
+// TestAcks asks a system about what clients were told.
+func TestAcks(t *testing.T) {
+	ctx, b := history(t)
+	for name, c := range map[string]struct {
+		lines string
+		want  []string
+	}{
+		"the truth": {`{"op_id":"won-e1","outcome":"acknowledged","status":"SUCCEEDED"}
+
+			{"op_id":"lost-e1","status":"REJECTED","reason":"lower_priority","winner":"won-e1"}
+			{"op_id":"ghost","outcome":"refused"}
+			{"op_id":"ghost2","outcome":"unknown"}`, nil},
+		"nothing of it": {`{"op_id":"ghost","outcome":"acknowledged"}
+			{"op_id":"won-e1","outcome":"refused"}
+			{"op_id":"lost-e1","status":"SUCCEEDED"}`, []string{audit.ClientsLost, audit.ClientsRefused, audit.ClientsResult}},
+	} {
+		r := check(ctx, t, b, verify.Options{Acks: strings.NewReader(c.lines)})
+		for _, inv := range c.want {
+			if r.ByInvariant[inv] != 1 {
+				t.Errorf("%s: %s was not found among %v", name, inv, r.ByInvariant)
+			}
+		}
+		if r.Total != len(c.want) || r.Acks < 3 {
+			t.Errorf("%s: %d lines, %v", name, r.Acks, r.Violations)
+		}
+	}
+	for _, lines := range []string{"{}", `{"op_id":"a","outcome":"acknowledged","surprise":1}`, "acknowledged", `{"op_id":"a","outcome":"maybe"}`} {
+		var bad *verify.AckError
+		if _, err := verify.Run(ctx, b, verify.Options{Acks: strings.NewReader("\n" + lines)}); !errors.As(err, &bad) || bad.Line != 2 {
+			t.Errorf("%s: %v", lines, err)
+		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/hierarchy-bus/hierarchy/internal/failpoint"
 	"github.com/hierarchy-bus/hierarchy/internal/metrics"
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
@@ -131,6 +132,9 @@ func (r *Role) process(cmd *cobra.Command, s *settings, build Build) (*Process, 
 	}
 	if s.drain <= 0 {
 		return nil, Exit(ExitUsage, errors.New("--drain-timeout must be positive"))
+	}
+	if err := failpoint.Enable(); err != nil {
+		return nil, Exit(ExitUsage, err)
 	}
 	return &Process{
 		Name: s.name, Version: build.Version, Logger: log, Metrics: metrics.New(build.Version),

@@ -57,8 +57,9 @@ type Stream struct {
 	MaxAge             time.Duration
 	FirstSeq, Deleted  uint64
 	Clustered          bool
-	Leader             string // of a clustered one; "" while there is none
-	Followers, Missing int    // Missing: followers that are offline or not current
+	Leader             string   // of a clustered one; "" while there is none
+	Followers, Missing int      // Missing: followers that are offline or not current
+	Servers            []string // that hold a copy
 }
 
 // Monitor is what one monitoring port says.
@@ -72,6 +73,10 @@ type Monitor struct {
 	Store        uint64
 	MaxStore     int64
 	Guessed      bool // nobody named it: it was tried
+	// Skew is its clock minus that of this machine; SkewError bounds how wrong
+	// that may be.
+	Skew, SkewError time.Duration
+	Unhealthy       string // what /healthz says, where that is not ok
 }
 
 // Partition is how far a partition has come.

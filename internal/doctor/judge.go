@@ -50,18 +50,18 @@ type Report struct {
 
 // Thresholds of the checks.
 const (
-	skewWarning   = 500 * time.Millisecond
-	staleMark     = 10 * time.Second // outputs that are not told for so long
-	fullWarning   = 0.9              // of a limit
-	leastPayload  = 1 << 20          // bytes: a large step or bulk needs it
-	syncedQuickly = 2 * time.Second  // a sync interval that people call immediate
+	skewWarning  = 500 * time.Millisecond
+	staleMark    = 10 * time.Second // outputs that are not told for so long
+	fullWarning  = 0.9              // of a limit
+	leastPayload = 1 << 20          // bytes: a large step or bulk needs it
+	leastServer  = "2.15.0"         // older ones have holes in sync_interval: always
 )
 
 // Judge says what the facts mean. It is a function of them.
 func Judge(f *Facts) *Report {
 	r := &Report{Type: ReportType, At: f.At, Level: OK}
 	for _, check := range []func(*Facts, *Report){
-		server, clocks, account, layout, streams, capacity, syncing, policy, roles, pools, versions, partitions, observed,
+		server, clocks, account, layout, streams, capacity, syncing, healths, policy, roles, pools, versions, partitions, observed,
 	} {
 		check(f, r)
 	}
@@ -98,6 +98,9 @@ func server(f *Facts, r *Report) {
 	case s.MaxPayload < leastPayload:
 		level, hint = Bad, "set max_payload to 1MB or more in the configuration of nats-server"
 		more = "; the journal needs 1 MiB"
+	case older(s.Version, leastServer):
+		level, hint = Warning, "upgrade nats-server to "+leastServer+" or later"
+		more = "; before " + leastServer + " a power cut could lose what was acknowledged, even with sync_interval: always"
 	case !s.TLS && !s.Loopback:
 		level, hint = Warning, "configure tls in nats-server, unless the network is yours alone"
 		more = "; what is sent can be read on the way"
@@ -106,12 +109,31 @@ func server(f *Facts, r *Report) {
 		s.Version, where, short(s.RTT), s.MaxPayload>>10, more)
 }
 
+// older reports whether a version is before another one. What cannot be read is
+// not.
+func older(version, least string) bool {
+	var a, b [3]int
+	if _, err := fmt.Sscanf(version, "%d.%d.%d", &a[0], &a[1], &a[2]); err != nil {
+		return false
+	}
+	if _, err := fmt.Sscanf(least, "%d.%d.%d", &b[0], &b[1], &b[2]); err != nil {
+		return false
+	}
+	return slices.Compare(a[:], b[:]) < 0
+}
+
 func clocks(f *Facts, r *Report) {
 	const hint = "set the clocks; deadlines and windows shift by as much, and nothing else depends on them"
 	if d := max(f.Skew.Abs()-f.SkewError, 0); d > skewWarning {
 		r.add("clock", Warning, hint, "this machine is %s %s the server", short(f.Skew.Abs()), aheadOf(f.Skew))
 	} else {
 		r.add("clock", OK, "", "this machine and the server agree within %s", short(f.Skew.Abs()+f.SkewError))
+	}
+	for i := range f.Monitors {
+		m := &f.Monitors[i]
+		if d := max(m.Skew.Abs()-m.SkewError, 0); m.Error == "" && d > skewWarning {
+			r.add("clock", Warning, hint, "the server %s is %s this machine by %s", m.name(), aheadOf(m.Skew), short(m.Skew.Abs()))
+		}
 	}
 	// A step is stored after its instant, so an owner that is ahead shows at
 	// once, and one that is behind looks like a slow commit.
@@ -208,7 +230,11 @@ func streams(f *Facts, r *Report) {
 		}
 	}
 	if len(r.Findings) == n {
-		r.add("streams", OK, "", "every stream is on file, %s", times(copies))
+		more := ""
+		if copies > 1 {
+			more = "; `hierarchy verify --replicas` compares them"
+		}
+		r.add("streams", OK, "", "every stream is on file, %s%s", times(copies), more)
 	}
 }
 
@@ -264,6 +290,35 @@ func syncing(f *Facts, r *Report) {
 		default:
 			r.add("sync", Warning, "sync_interval: always in the configuration of nats-server, if that is too much to lose",
 				"%s syncs every %s: a power cut can lose what was acknowledged since", m.name(), m.SyncInterval)
+		}
+	}
+	if silent := f.silent(); len(f.Monitors) > 0 && len(silent) > 0 {
+		r.add("sync", Unknown, "--monitor http://HOST:8222 for each server asks its monitoring port",
+			"nobody asked %s how often it syncs", strings.Join(silent, ", "))
+	}
+}
+
+// silent are the servers that hold copies and whose monitoring port has told
+// nothing.
+func (f *Facts) silent() (names []string) {
+	for i := range f.Streams {
+		for _, name := range f.Streams[i].Servers {
+			known := slices.ContainsFunc(f.Monitors, func(m Monitor) bool { return m.Error == "" && m.Server == name })
+			if !known && !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// healths tells what servers say of themselves.
+func healths(f *Facts, r *Report) {
+	for i := range f.Monitors {
+		if m := &f.Monitors[i]; m.Error == "" && m.Unhealthy != "" {
+			r.add("servers", Bad, "look into its log; a server that could not write has to be restarted, with room on its disk",
+				"%s calls itself unhealthy: %s", m.name(), m.Unhealthy)
 		}
 	}
 }

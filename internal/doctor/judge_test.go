@@ -70,11 +70,19 @@ func TestJudge(t *testing.T) {
 		"a server that syncs late": {func(f *Facts) {
 			f.Monitors[1].SyncAlways, f.Monitors[1].SyncInterval = false, 2*time.Minute
 		}, "sync", Warning, "n2 syncs every 2m0s", "1"},
-		"a monitor that is silent":  {func(f *Facts) { f.Monitors[2].Error = "refused" }, "sync", Unknown, "refused", "1"},
-		"a journal with limits":     {func(f *Facts) { journal(f).MaxAge = time.Hour }, "limits", Bad, "history", "5 8"},
-		"a journal that was purged": {func(f *Facts) { journal(f).FirstSeq = 100 }, "limits", OK, "", "5 8"},
-		"a journal in memory":       {func(f *Facts) { journal(f).File = false }, "streams", Bad, "in memory", "1"},
-		"an asynchronous journal":   {func(f *Facts) { journal(f).Async = true }, "streams", Bad, "before it writes", "1 2 3 4 5 8"},
+		"nobody asked two of three": {func(f *Facts) {
+			f.Monitors = f.Monitors[:1]
+			f.stream(bus.StreamJournal).Servers = []string{"n1", "n2", "n3"}
+		}, "sync", Unknown, "nobody asked n2, n3", "1"},
+		"a server that calls itself unhealthy": {func(f *Facts) { f.Monitors[2].Unhealthy = "no space left" }, "servers", Bad, "n3 calls itself unhealthy: no space left", ""},
+		"a server's clock":                     {func(f *Facts) { f.Monitors[1].Skew = time.Hour }, "clock", Warning, "the server n2 is ahead of this machine by 1h", ""},
+		"a server's clock behind":              {func(f *Facts) { f.Monitors[1].Skew = -time.Hour }, "clock", Warning, "the server n2 is behind this machine", ""},
+		"an old server":                        {func(f *Facts) { f.Server.Version = "2.14.9" }, "server", Warning, "even with sync_interval: always", ""},
+		"a monitor that is silent":             {func(f *Facts) { f.Monitors[2].Error = "refused" }, "sync", Unknown, "refused", "1"},
+		"a journal with limits":                {func(f *Facts) { journal(f).MaxAge = time.Hour }, "limits", Bad, "history", "5 8"},
+		"a journal that was purged":            {func(f *Facts) { journal(f).FirstSeq = 100 }, "limits", OK, "", "5 8"},
+		"a journal in memory":                  {func(f *Facts) { journal(f).File = false }, "streams", Bad, "in memory", "1"},
+		"an asynchronous journal":              {func(f *Facts) { journal(f).Async = true }, "streams", Bad, "before it writes", "1 2 3 4 5 8"},
 		"drift": {func(f *Facts) {
 			f.Changes[0] = bus.Change{Object: "OPS_JOURNAL", Action: bus.ActionDrift, Detail: "retention"}
 		}, "layout", Bad, "retention", "1 2 3 4 5 8"},
@@ -157,4 +165,26 @@ func (f *Facts) drop(role string) {
 		}
 	}
 	f.Roles = left
+}
+
+func TestOlder(t *testing.T) {
+	for _, c := range []struct {
+		version string
+		want    bool
+	}{
+		{"2.14.9", true},
+		{"2.15.0", false},
+		{"2.15.2", false},
+		{"2.100.0", false},
+		{"3.0.0", false},
+		{"1.99.99", true},
+		{"2.14.9-RC.1", true},
+		{"2.16.0-dev", false},
+		{"unknown", false},
+		{"", false},
+	} {
+		if older(c.version, "2.15.0") != c.want {
+			t.Errorf("%q", c.version)
+		}
+	}
 }

@@ -126,7 +126,9 @@ func (f *Facts) streams(ctx context.Context, b *bus.Bus) error {
 		}
 		if cl := info.Cluster; cl != nil && cl.Name != "" {
 			s.Clustered, s.Leader, s.Followers = true, cl.Leader, len(cl.Replicas)
+			s.Servers = append(s.Servers, cl.Leader)
 			for _, r := range cl.Replicas {
+				s.Servers = append(s.Servers, r.Name)
 				if r.Offline || !r.Current {
 					s.Missing++
 				}

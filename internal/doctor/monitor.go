@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -56,26 +57,40 @@ func ask(ctx context.Context, address string) Monitor {
 	return m
 }
 
-// fill reads /varz.
-func (m *Monitor) fill(ctx context.Context) error {
+// page reads one page of a monitoring port. The clock of the server was read
+// between the two instants.
+func (m *Monitor) page(ctx context.Context, path string) (code int, body []byte, before, after time.Time, err error) {
 	ctx, cancel := context.WithTimeout(ctx, monitorTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, m.URL+"/varz", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, m.URL+path, nil)
 	if err != nil {
-		return err
+		return 0, nil, before, after, err
 	}
+	before = time.Now()
 	r, err := http.DefaultClient.Do(req)
 	if err != nil {
+		return 0, nil, before, after, err
+	}
+	after = time.Now()
+	defer r.Body.Close() //nolint:errcheck // it was only read
+	body, err = io.ReadAll(io.LimitReader(r.Body, monitorBytes))
+	return r.StatusCode, body, before, after, err
+}
+
+// fill reads /varz and /healthz.
+func (m *Monitor) fill(ctx context.Context) error {
+	code, body, before, after, err := m.page(ctx, "/varz")
+	if err != nil {
 		return err
 	}
-	defer r.Body.Close()
-	if r.StatusCode != http.StatusOK {
-		return errors.New(r.Status)
+	if code != http.StatusOK {
+		return fmt.Errorf("%d %s", code, http.StatusText(code))
 	}
 	var v struct {
-		ID        string `json:"server_id"`
-		Name      string `json:"server_name"`
-		Version   string `json:"version"`
+		Now       time.Time `json:"now"`
+		ID        string    `json:"server_id"`
+		Name      string    `json:"server_name"`
+		Version   string    `json:"version"`
 		JetStream struct {
 			Config *struct {
 				SyncAlways   bool          `json:"sync_always"`
@@ -87,7 +102,7 @@ func (m *Monitor) fill(ctx context.Context) error {
 			} `json:"stats"`
 		} `json:"jetstream"`
 	}
-	if err := json.NewDecoder(io.LimitReader(r.Body, monitorBytes)).Decode(&v); err != nil {
+	if err := json.Unmarshal(body, &v); err != nil {
 		return fmt.Errorf("it is not the monitoring port of a NATS server: %w", err)
 	}
 	if v.JetStream.Config == nil {
@@ -96,6 +111,27 @@ func (m *Monitor) fill(ctx context.Context) error {
 	c := v.JetStream.Config
 	m.Server, m.ID, m.Version = v.Name, v.ID, v.Version
 	m.SyncAlways, m.SyncInterval, m.Store, m.MaxStore = c.SyncAlways, c.SyncInterval, v.JetStream.Stats.Store, c.MaxStore
+	if !v.Now.IsZero() {
+		m.SkewError = after.Sub(before) / 2
+		m.Skew = v.Now.Sub(before.Add(m.SkewError))
+	}
+	return m.healthy(ctx)
+}
+
+// healthy reads /healthz, which tells of a disk that is full or a stream that cannot
+// be read.
+func (m *Monitor) healthy(ctx context.Context) error {
+	code, body, _, _, err := m.page(ctx, "/healthz")
+	if err != nil {
+		return err
+	}
+	var h struct {
+		Status string `json:"status"`
+		Error  string `json:"error"`
+	}
+	if err := json.Unmarshal(body, &h); err != nil || code != http.StatusOK || h.Status != "ok" {
+		m.Unhealthy = cmp.Or(h.Error, h.Status, http.StatusText(code))
+	}
 	return nil
 }
 

@@ -97,7 +97,7 @@ func TestLint(t *testing.T) {
 func TestNoIDs(t *testing.T) {
 	allowed := []string{
 		"type", "priority", "partition", "state", "reason", "status", "kind", "rule", "why", "code", "outcome",
-		"transport", "stream", "version", "go_version",
+		"transport", "stream", "version", "go_version", "invariant",
 	}
 	for _, m := range Table() {
 		for _, l := range m.Labels {

@@ -79,6 +79,7 @@ type Observer struct {
 	StreamMessages, StreamBytes                             *prometheus.GaugeVec
 	WorkPending, WorkUnacked, Resolvers, DeadLetters        prometheus.Gauge
 	Health                                                  *prometheus.GaugeVec
+	Violations                                              *prometheus.CounterVec
 }
 
 func newObserver(b builder) *Observer {
@@ -131,5 +132,6 @@ func newObserver(b builder) *Observer {
 		Resolvers:            b.gauge("ops_resolvers"),
 		DeadLetters:          b.gauge("ops_dead_letters"),
 		Health:               b.gauges("ops_health_status"),
+		Violations:           b.counters("ops_invariant_violations_total"),
 	}
 }

@@ -42,6 +42,7 @@ var observerTable = []Metric{
 	row(RoleObserver, Gauge, "ops_policy_revision", "Revision of the policy in force; 0 is the built-in default."),
 	row(RoleObserver, Counter, "ops_observer_steps_total", "Journal steps read by this observer."),
 	row(RoleObserver, Counter, "ops_observer_unreadable_steps_total", "Journal messages that this release cannot read."),
+	row(RoleObserver, Counter, "ops_invariant_violations_total", "Invariants that the journal breaks, as far as this observer has read it.", "invariant"),
 	row(RoleObserver, Gauge, "ops_observer_journal_seq", "Sequence of the last journal message read."),
 	row(RoleObserver, Gauge, "ops_observer_lag_seconds", "Age of the last journal message when it was read."),
 	row(RoleObserver, Gauge, "ops_stream_messages", "Messages stored in a stream.", "stream"),

@@ -3,6 +3,10 @@
 // health, as statistics and as lines for a person. It writes nothing that another
 // role needs: any number of observers may run, or none.
 //
+// On the way it audits the journal with the auditor of `hierarchy verify`, in
+// bounded memory: what breaks an invariant is counted, degrades the health and
+// becomes the event system.invariant_violated.
+//
 // What is asked about one operation or one entity is not answered from the
 // projection but read anew: [Status], [Explain], [EntityAt], [History] and
 // [Lineage] need a [bus.Bus] and no running observer, so that the command line

@@ -158,6 +158,9 @@ func (v *vitals) judgeBus() []finding {
 			found = append(found, finding{Degraded, fmt.Sprintf("partition %d has submissions waiting and does not move", n)})
 		}
 	}
+	if n := v.stats.Violations; n > 0 {
+		found = append(found, finding{Degraded, fmt.Sprintf("the journal breaks %d invariants: `hierarchy verify` names them", n)})
+	}
 	if n := v.stats.Unreadable; n > 0 {
 		found = append(found, finding{Degraded, fmt.Sprintf("%d journal messages are of a schema that this release does not know", n)})
 	}

@@ -44,6 +44,7 @@ type Observer struct {
 	log     *slog.Logger
 	process *metrics.Process
 	console *Console
+	live    *live          // for the goroutine that follows the journal
 	answers sync.WaitGroup // to questions of the API
 	policy  atomic.Pointer[arbiter.RolePolicy]
 
@@ -72,7 +73,7 @@ func New(cfg Config) (*Observer, error) {
 	}
 	o := &Observer{
 		cfg: cfg, log: cfg.Logger, process: metrics.NewProcess(), p: newProjection(cfg.Metrics),
-		probe: probe{good: time.Now()},
+		probe: probe{good: time.Now()}, live: newLive(cfg.Bus, cfg.Metrics),
 	}
 	if cfg.Console != nil {
 		o.console = NewConsole(cfg.Console)
@@ -92,9 +93,12 @@ func Run(ctx context.Context, cfg Config) error {
 // Run follows the journal from its first entry, serves the API and keeps the
 // metrics until ctx ends, which is no error. It may be called once.
 func (o *Observer) Run(ctx context.Context) error {
-	_, last, err := journalBounds(ctx, o.cfg.Bus)
+	first, last, err := o.cfg.Bus.JournalBounds(ctx)
 	if err != nil {
 		return err
+	}
+	if o.live.begin(first); o.live.stopped != "" {
+		o.log.Warn("the journal is not audited", "why", o.live.stopped)
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	if err := o.keepTo(ctx); err != nil {
@@ -110,6 +114,7 @@ func (o *Observer) Run(ctx context.Context) error {
 	}
 	g.Go(func() error { return o.follow(ctx, last, func() { ready(true) }) })
 	g.Go(func() error { o.collect(ctx); return nil })
+	g.Go(func() error { o.tellViolations(ctx); return nil })
 	err = g.Wait()
 	ready(false)
 	err = errors.Join(err, s.Stop())
@@ -154,8 +159,10 @@ func (o *Observer) isCaught() bool {
 // rest of the journal is still worth showing.
 func (o *Observer) entry(e *bus.Entry) {
 	s, err := decode(e)
+	o.live.entry(e, s)
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.p.total.Violations = o.live.count
 	if err != nil {
 		o.log.Error("journal entry not read", "seq", e.Seq, "error", err)
 		o.p.unreadable(e.Seq, e.Time)

@@ -327,6 +327,7 @@ func (j *journal) observe(console lines) *Observer {
 	}
 	ctx, cancel := context.WithCancel(j.ctx)
 	done := make(chan error, 1)
+	o.live.stopped = "the steps are written by hand and follow from nothing"
 	go func() { done <- o.Run(ctx) }()
 	j.t.Cleanup(func() {
 		cancel()

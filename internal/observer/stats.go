@@ -51,6 +51,7 @@ type Totals struct {
 	Steps                uint64 `json:"steps"`
 	ProcessedEvents      uint64 `json:"processed_events"` // inputs and effects of all steps
 	Unreadable           uint64 `json:"unreadable_steps"`
+	Violations           uint64 `json:"invariant_violations"` // found by the live audit
 }
 
 // Stats is the projection at one instant: the original's HierarchyMetrics and

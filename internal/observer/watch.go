@@ -76,7 +76,7 @@ func begin(ctx context.Context, b *bus.Bus, q *WatchQuery) (uint64, error) {
 	if q.FromSeq > 0 {
 		return q.FromSeq - 1, nil
 	}
-	first, last, err := journalBounds(ctx, b)
+	first, last, err := b.JournalBounds(ctx)
 	if err != nil || q.Since.IsZero() || last == 0 {
 		return last, err
 	}
@@ -96,17 +96,6 @@ func begin(ctx context.Context, b *bus.Bus, q *WatchQuery) (uint64, error) {
 		return !e.Time.Before(q.Since)
 	})
 	return first + uint64(n) - 1, err
-}
-
-// journalBounds returns the first and the last sequence of the journal; last is 0
-// while it is empty.
-func journalBounds(ctx context.Context, b *bus.Bus) (first, last uint64, err error) {
-	s, err := b.JetStream().Stream(ctx, bus.StreamJournal)
-	if err != nil {
-		return 0, 0, fmt.Errorf("observer: journal: %w", err)
-	}
-	state := s.CachedInfo().State
-	return max(state.FirstSeq, 1), state.LastSeq, nil
 }
 
 // decode reads the step of an entry. It refuses a schema that it does not know.

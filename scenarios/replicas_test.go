@@ -107,7 +107,12 @@ func inProcess(t *testing.T, c *natsd.Cluster, resolvers, executors int) (stop f
 	return sync.OnceFunc(func() { cancel(); wg.Wait() })
 }
 
-// stepDowns has one leader after another step down until halt is called.
+// enough step-downs are three rounds through the streams that matter. Without an end
+// of them a slow machine would not get anywhere.
+const enough = 18
+
+// stepDowns has one leader after another step down, until that is enough or halt is
+// called.
 func stepDowns(t *testing.T, c *natsd.Cluster, nc *nats.Conn) (count *int, halt func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -117,7 +122,7 @@ func stepDowns(t *testing.T, c *natsd.Cluster, nc *nats.Conn) (count *int, halt 
 	wg.Go(func() {
 		tick := time.NewTicker(400 * time.Millisecond)
 		defer tick.Stop()
-		for i := 0; ; i++ {
+		for i := 0; *n < enough; i++ {
 			select {
 			case <-ctx.Done():
 				return

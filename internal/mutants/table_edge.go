@@ -1,0 +1,23 @@
+package main
+
+// edgeMutants are faults in what is let in, and in what its sender is told.
+var edgeMutants = []mutant{
+	{
+		name: "an id with wildcards", wrong: "an id may hold what is a wildcard in a subject", test: refusals, says: "wildcard target: ",
+		file: "pkg/op/operation.go", old: `c != '_' && c != '-' {`, new: `c != '_' && c != '-' && c != '>' {`,
+	},
+	{
+		name: "a key twice", wrong: "of a key that is repeated, the last one counts", test: refusals, says: "repeated field: ",
+		file: "pkg/op/codec_fields.go", old: `if seen&bit != 0 {`, new: `if false {`,
+	},
+	{
+		name: "acknowledged and not stored", wrong: "a submission is taken for another that has the same message id, and dropped", test: inSubmitter("^TestAcknowledgedIsStored$"),
+		says: "messages are stored of 6 that were acknowledged",
+		file: "internal/submitter/submitter.go", old: `	msgID := op.NewID()`, new: `	msgID := "a"`,
+	},
+	{
+		name: "repeated as another", wrong: "a submission without an answer is sent again under another message id, and stored twice",
+		test: inSubmitter("^TestUnknownOutcomeIsSettledByTheSameMessage$"), says: `sent "ops.submit.user-1`,
+		file: "internal/submitter/submitter.go", old: `s.try(ctx, subject, body, msgID, hdr)`, new: `s.try(ctx, subject, body, msgID+op.NewID(), hdr)`,
+	},
+}

@@ -20,7 +20,7 @@ var version = "dev"
 
 // gcPercent keeps a system in one process small: half of its live memory are the
 // server's buffers, and letting garbage grow to the size of both costs tens of
-// megabytes for no speed that a laptop would notice.
+// megabytes for no speed that a laptop would notice ([frugal]: unless it does).
 const gcPercent = 50
 
 func main() {

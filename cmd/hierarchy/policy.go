@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/hierarchy-bus/hierarchy/internal/arbiter"
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
@@ -169,6 +170,9 @@ func (a *app) readFile(name string) ([]byte, error) {
 // key out, and every object that is empty without it.
 func put(set map[string]json.RawMessage, path []string, value string) error {
 	key := path[0]
+	if !utf8.ValidString(key) || !utf8.ValidString(value) { // JSON would hold something else
+		return usagef("%q=%q is not UTF-8", key, value)
+	}
 	if len(path) == 1 {
 		if value == "" {
 			delete(set, key)
@@ -182,6 +186,9 @@ func put(set map[string]json.RawMessage, path []string, value string) error {
 	if raw, there := set[key]; there {
 		if err := json.Unmarshal(raw, &inner); err != nil {
 			return usagef("%s is not an object, so it has no %s", key, strings.Join(path[1:], "."))
+		}
+		if inner == nil { // it was null
+			inner = map[string]json.RawMessage{}
 		}
 	}
 	if err := put(inner, path[1:], value); err != nil {

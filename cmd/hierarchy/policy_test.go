@@ -35,6 +35,10 @@ func TestPut(t *testing.T) {
 	if err := put(set, []string{"staging_window", "deeper"}, "1"); err == nil {
 		t.Error("a text got a member")
 	}
+	set["paused"] = json.RawMessage(`null`)
+	if err := put(set, []string{"paused", "types"}, `["x"]`); err != nil || string(set["paused"]) != `{"types":["x"]}` {
+		t.Errorf("what was null is %s, %v", set["paused"], err)
+	}
 }
 
 // TestChanges tells two policies apart as a person would: field by field, with

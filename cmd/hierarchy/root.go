@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hierarchy-bus/hierarchy/internal/daemon"
+	"github.com/hierarchy-bus/hierarchy/internal/failpoint"
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
 
@@ -59,7 +60,7 @@ priority, executes the winner exactly once and tells every loser why.
 		a.demo(), a.dev(), a.setup(),
 		a.submit(), a.status(), a.explain(), a.cancel(), a.retry(), a.dead(),
 		a.get(), a.history(), a.diff(), a.lineage(), a.export(), a.watch(),
-		a.verify(), a.replay(), a.rebuild(), a.recover(), a.stress(), a.config(), a.wait(), a.top(), a.doctor(),
+		a.verify(), a.replay(), a.rebuild(), a.recover(), a.stress(), a.torture(), a.config(), a.wait(), a.top(), a.doctor(),
 		a.errors(), a.schema(), a.healthcheck(), a.version(),
 	)
 	return root
@@ -69,9 +70,13 @@ priority, executes the winner exactly once and tells every loser why.
 func (a *app) check() error {
 	switch a.output {
 	case asTable, asJSON, asLines, asName:
-		return nil
+	default:
+		return usagef("-o %s: there are table, json, jsonl and name", a.output)
 	}
-	return usagef("-o %s: there are table, json, jsonl and name", a.output)
+	if err := failpoint.Enable(); err != nil {
+		return usagef("%w", err)
+	}
+	return nil
 }
 
 // Examples come before everything else: they are what people read.

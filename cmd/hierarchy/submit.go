@@ -162,7 +162,8 @@ func (o *submitOptions) paramsOf(kind string) (map[string]any, error) {
 	if o.params != "" {
 		d := json.NewDecoder(strings.NewReader(o.params))
 		d.UseNumber()
-		if err := d.Decode(&params); err != nil || d.More() {
+		err := d.Decode(&params)
+		if _, more := d.Token(); err != nil || !errors.Is(more, io.EOF) {
 			return nil, op.Errorf(op.CodeBadParams, "params", "--params is not one JSON object: %.80s", o.params)
 		}
 	}

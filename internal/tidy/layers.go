@@ -17,7 +17,7 @@ type Layer struct {
 // the test, so that a new package is a decision. Test files are free, but what
 // stands on the top floor is for tests alone.
 var Layers = []Layer{
-	{"vocabulary", []string{"pkg/op"}},
+	{"vocabulary", []string{"pkg/op", "internal/failpoint"}},
 	{"pure rules", []string{"internal/retry", "internal/entity"}},
 	{"pure machine", []string{"internal/arbiter"}},
 	{"pure judgement", []string{"internal/audit", "internal/registry", "internal/replay"}},
@@ -28,9 +28,9 @@ var Layers = []Layer{
 	{"for operators", []string{"internal/doctor", "internal/rebuild"}},
 	{"process", []string{"internal/daemon"}},
 	{"assembly", []string{"internal/cluster", "internal/natstest"}},
-	{"load", []string{"internal/stress", "pkg/optest"}},
+	{"load", []string{"internal/stress", "internal/torture", "pkg/optest"}},
 	{"programs", []string{"cmd/...", "bench/...", "examples/..."}},
-	{"for tests only", []string{"internal/sim", "internal/tidy", "scenarios/..."}},
+	{"for tests only", []string{"internal/linear", "internal/mutants", "internal/sim", "internal/tidy", "scenarios/..."}},
 }
 
 // Reservation keeps an import for the packages that own it.

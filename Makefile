@@ -14,6 +14,10 @@ TOOL := go tool -modfile=tools/go.mod
 # and say so.
 RACE ?= $(shell [ "$$(go env CGO_ENABLED)" = 1 ] && command -v "$$(go env CC)" >/dev/null && echo -race)
 
+# A program with the race detector sleeps a second before it exits, in case there is
+# more to report. The tests start hundreds of them.
+export GORACE ?= atexit_sleep_ms=20
+
 # Packages, test names and more for `make test`: PKG=./internal/arbiter ARGS='-run Rank -v'
 PKG ?= ./...
 ARGS ?=
@@ -105,6 +109,26 @@ down: ## Stop them and drop their data
 compose-smoke: images ## A short run through the cluster of three, on its own ports; cleans up after itself
 	COMPOSE='$(COMPOSE)' deploy/smoke
 
+# Which mutants: a pattern for their names; all of them take some minutes.
+MUTANTS ?=
+
+.PHONY: mutants
+mutants: ## Deliberate faults in the code, each caught by the test named for it; MUTANTS='fence|epoch' for some
+	go run ./internal/mutants -run '$(MUTANTS)' $(ARGS)
+
+# How long each fuzz target runs. What one finds stays in testdata/fuzz of its
+# package and is a test from then on.
+FUZZTIME ?= 10s
+
+.PHONY: fuzz
+fuzz: ## Every fuzz target in turn, FUZZTIME=10s each; PKG=./pkg/op for those of one package
+	@for file in $$(grep -rl --include='*_test.go' '^func Fuzz' $(if $(filter ./...,$(PKG)),.,$(PKG)) | sort); do \
+		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\)(.*/\1/p' "$$file"); do \
+			echo "=== $$(dirname "$$file") $$target"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x $(ARGS) "./$$(dirname "$$file")"; \
+		done; \
+	done
+
 .PHONY: ci
 ci: ## Everything that CI runs
 	.ci/run
@@ -112,3 +136,40 @@ ci: ## Everything that CI runs
 .PHONY: clean
 clean: ## Remove what was built
 	rm -rf dist
+
+.PHONY: linear
+linear: ## 110,000 calls of many clients on three servers while everything breaks, checked for linearizability; ARGS='-seed 7 -calls 20000'
+	go test -count=1 -timeout 60m -v ./scenarios/linear -args -calls 110000 $(ARGS)
+
+# The fault to run, as for `go test -run`, and where the lines of JSON go.
+FAULT ?= .
+MACHINE_REPORT ?= $(CURDIR)/dist/machine.ndjson
+
+.PHONY: machine
+machine: ## Power cuts, full disks, partitions, flipped bits, wrong clocks, bad connections, as often as the sheet says; needs root; FAULT=Power
+	mkdir -p $(dir $(MACHINE_REPORT))
+	go test -count=1 -timeout 90m -v -run '$(FAULT)' ./scenarios/machine -args -form long -report $(MACHINE_REPORT) $(ARGS)
+
+.PHONY: machine-short
+machine-short: ## Six of these faults once, in two minutes; needs root
+	go test -count=1 -timeout 10m -v -run '$(FAULT)' ./scenarios/machine -args -form short $(ARGS)
+
+.PHONY: torture
+torture: ## Kill, stop and restart everything under load, then prove that nothing was lost; 30 s; ARGS='--nodes 3 --duration 10m', ARGS=--matrix
+	go run ./cmd/hierarchy torture $(ARGS)
+
+.PHONY: takeover
+takeover: ## How long nothing is decided after the owner of everything was killed, 100 times; ARGS='-rounds 10'
+	go run ./bench/takeover $(ARGS)
+
+# How many histories `make sim` plays, or the seed of the one it plays again.
+HISTORIES ?= 10000
+SEED ?=
+
+.PHONY: sim
+sim: ## 10,000 simulated histories under faults in a minute on two cores; SEED=n makes one again and prints all of it
+	go test -count=1 -timeout 60m -v ./internal/sim $(if $(SEED),-sim.seed=$(SEED),-run '^TestHistories$$' -sim.histories=$(HISTORIES) -sim.progress) $(ARGS)
+
+.PHONY: sim-planted
+sim-planted: ## Ten faults planted in the program, one after the other: the simulator must find each, and its seed replay it
+	go test -count=1 -timeout 60m -v -run TestPlantedFaultsAreFound ./internal/sim -sim.planted $(ARGS)

@@ -95,7 +95,7 @@ func (e *Effect) size() int {
 func (m *Machine) weight(t *target) int {
 	n := decisionBytes + effectBytes + op.MaxListed*contenderBytes
 	for _, e := range t.staged {
-		if e.choice != op.OnConflictQueue && e.choice != op.OnConflictSupersede {
+		if !e.stays() {
 			l := listed{id: e.op.ID, inherit: &e.inherit}
 			n += l.size() + rejectedBytes + len(e.op.ID) + len(t.id) + op.MaxToken + failureBytes(e.failure)
 		}

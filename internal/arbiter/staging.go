@@ -262,7 +262,7 @@ func (m *Machine) resolve(t *target) {
 	if m.policy.Aging.Every > 0 {
 		m.age(t)
 	}
-	contenders, held := m.contenders(t)
+	contenders, held := m.contenders(t) // t.staged itself where nobody is held back
 	if plantedFault && len(contenders) > 1 {
 		contenders[0], contenders[1] = contenders[1], contenders[0]
 	}
@@ -282,22 +282,43 @@ func (m *Machine) resolve(t *target) {
 	t.staged = held
 	m.leave(t, winner)
 	m.grant(t, winner, d)
+	stay := m.losers(t, contenders, d)
+	if t.staged = stay; len(held) > 0 {
+		t.staged = append(stay, held...)
+		slices.SortFunc(t.staged, rank)
+	}
+	m.size += (&Effect{Decision: d}).size() - decisionBytes // told when it was empty
+	m.openWindow(t)                                         // who is left may be stronger than who won, without its boost
+}
+
+// losers settles everybody behind the first and returns those who stay staged, in
+// the same memory. A crowd that stays is only moved up: a decision a millisecond
+// among a thousand would otherwise be most of what there is to do.
+func (m *Machine) losers(t *target, contenders []*entry, d *op.Decision) []*entry {
+	winner, stay := contenders[0], contenders[:0]
 	listed := 0
 	for _, e := range contenders[1:] {
+		if listed >= op.MaxListed && e.stays() {
+			stay = append(stay, e)
+			continue
+		}
 		c := contender(e)
 		if c.Verdict, c.Reason = m.lose(t, e, winner, d); c.Verdict == op.VerdictQueued {
-			t.staged = append(t.staged, e)
+			stay = append(stay, e)
 			if listed++; listed > op.MaxListed {
 				continue
 			}
 		}
 		d.Contenders = append(d.Contenders, c)
 	}
-	if len(held) > 0 {
-		slices.SortFunc(t.staged, rank)
-	}
-	m.size += (&Effect{Decision: d}).size() - decisionBytes // told when it was empty
-	m.openWindow(t)                                         // who is left may be stronger than who won, without its boost
+	clear(contenders[len(stay):])
+	return stay
+}
+
+// stays reports whether an operation stays queued whoever it loses to; see
+// [Machine.lose].
+func (e *entry) stays() bool {
+	return e.choice == op.OnConflictQueue || e.choice == op.OnConflictSupersede
 }
 
 // contenders separates those that an operator holds back.

@@ -240,7 +240,10 @@ func (v *visit) stronger(opID string, o *operation) bool {
 // follows its preemption, because of what its waiting adds.
 func (v *visit) winsAgain(o *operation) bool {
 	list := v.contending(o.target)
-	return v.p.policy.Aging.Every > 0 && len(list) > 0 && v.better(o, v.best(list))
+	if v.p.policy.Aging.Every <= 0 || len(list) == 0 {
+		return false
+	}
+	return v.better(o, v.first(list))
 }
 
 // asking reports whether ancestors of somebody staged are still looked for.

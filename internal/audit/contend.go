@@ -16,22 +16,18 @@ func (v *visit) winner(t *target, r *ruling) bool {
 	if len(list) == 0 {
 		return false // every contender is reported as not staged
 	}
-	best := v.best(list)
+	best, most, equals := v.best(list)
 	if d.Winner != best.id {
 		v.bad(ResolutionWinner, d.Winner, "decision %s on target %s: the best of %d staged is %s (%d at %d.%d)", d.ID, t.id,
-			len(list), best.id, v.total(best), best.place.Seq, best.place.Index)
+			len(list), best.id, most, best.place.Seq, best.place.Index)
 		return false
 	}
-	want, most := op.RuleOnly, v.total(best)
-	for _, o := range list {
-		if o == best {
-			continue
-		}
-		if v.total(o) == most {
-			want = op.RuleOrder
-			break
-		}
-		want = op.RulePriority
+	want := op.RulePriority
+	switch {
+	case equals > 1:
+		want = op.RuleOrder
+	case len(list) == 1:
+		want = op.RuleOnly
 	}
 	if d.Rule != want {
 		v.bad(ResolutionRule, d.Winner, "decision %s names rule %q, what decided is %q", d.ID, d.Rule, want)
@@ -161,23 +157,22 @@ func (v *visit) listing(t *target, r *ruling) {
 	if d.Total != len(r.contenders) {
 		v.bad(ResolutionTotal, d.Winner, "decision %s on target %s counts %d contenders, there are %d", d.ID, t.id, d.Total, len(r.contenders))
 	}
-	listed := map[string]bool{}
+	listed, named := map[*operation]bool{}, 0
 	for i := range d.Contenders {
-		listed[d.Contenders[i].OpID] = true
-	}
-	queued, named := 0, 0
-	for _, o := range r.contenders {
-		verdict := op.VerdictWon
-		if o.id != d.Winner {
-			verdict = v.sentence(r, o)
+		o := v.p.open[keyOf(d.Contenders[i].OpID)]
+		if o == nil || listed[o] || o.target != t || o.slot < 0 || held(&v.p.policy, o) {
+			continue // reported with its line
 		}
+		if listed[o] = true; o != r.winner && v.sentence(r, o) == op.VerdictQueued {
+			named++
+		}
+	}
+	queued := 0
+	for _, o := range r.contenders {
 		switch {
-		case verdict == op.VerdictQueued:
+		case o != r.winner && v.sentence(r, o) == op.VerdictQueued: // most of a crowd
 			queued++
-			if listed[o.id] {
-				named++
-			}
-		case !listed[o.id]:
+		case !listed[o]:
 			v.bad(ResolutionUnlisted, o.id, "decision %s on target %s does not list it, though its status changes", d.ID, t.id)
 		}
 	}

@@ -119,20 +119,30 @@ func (v *visit) bound(t *target) {
 	if v.limit <= 0 || len(t.staged) <= v.limit || len(t.staged) <= t.before {
 		return
 	}
-	best := v.best(t.staged)
+	best := v.first(t.staged)
 	if slices.ContainsFunc(t.staged, func(o *operation) bool { return o != best && !o.followUp() }) {
 		v.bad(ResolutionStagingBound, "", "target %s: %d operations are staged, the maximum is %d", t.id, len(t.staged), v.limit)
 	}
 }
 
-// best returns the operation that stands first of several.
-func (v *visit) best(list []*operation) *operation {
-	best, most := list[0], v.total(list[0])
-	for _, o := range list[1:] {
-		if x := v.total(o); x > most || x == most && o.place.Before(best.place) {
-			best, most = o, x
+// best returns the operation that stands first of several, its priority with all
+// that counts, and how many have the same.
+func (v *visit) best(list []*operation) (best *operation, most op.Priority, equals int) {
+	for i, o := range list {
+		switch x := v.total(o); {
+		case i == 0 || x > most:
+			best, most, equals = o, x, 1
+		case x == most:
+			if equals++; o.place.Before(best.place) {
+				best = o
+			}
 		}
 	}
+	return best, most, equals
+}
+
+func (v *visit) first(list []*operation) *operation {
+	best, _, _ := v.best(list)
 	return best
 }
 

@@ -226,7 +226,7 @@ func (v *visit) shed(o *operation) {
 	case !full && certain:
 		v.bad(ResolutionShed, o.id, "shed from target %s, where %d operations are staged, the maximum is %d", t.id, len(t.staged), most)
 		return
-	case certain && v.best(t.staged) == o:
+	case certain && v.first(t.staged) == o:
 		v.bad(ResolutionShed, o.id, "shed from target %s, though nobody ranks higher", t.id)
 		return
 	}

@@ -126,14 +126,15 @@ func (s *Submitter) store(ctx context.Context, ops []op.Operation, body []byte, 
 	return op.Accepted{Type: op.AcceptedType, OpIDs: ids, Stream: ack.Stream, Seq: ack.Seq}, nil
 }
 
-// noRoom returns why there is no room for a submission that is well formed under the
-// policy in force; nil: there is, or it is not well formed. It waits for nothing.
+// noRoom returns why there is no room for a submission; nil: there is, or it cannot
+// be decoded. It waits for nothing, and does not look at params: what they lack is
+// told when there is room for what they ask.
 func (s *Submitter) noRoom(body []byte) *op.Error {
 	r := s.book.now.Load()
 	if r == nil || !s.news.tight() {
 		return nil
 	}
-	ops, err := read(body, "", r, r.check)
+	ops, err := op.Decode(body, "", r.types.Types())
 	if err != nil {
 		return nil
 	}

@@ -31,6 +31,7 @@ type test struct {
 // Files that have several faults.
 const (
 	stagingFile   = "internal/arbiter/staging.go"
+	resolveFile   = "internal/arbiter/resolve.go"
 	graceFile     = "internal/arbiter/grace.go"
 	attemptFile   = "internal/arbiter/attempt.go"
 	cancelFile    = "internal/arbiter/cancel.go"

@@ -4,7 +4,7 @@ package main
 var machineMutants = []mutant{
 	{
 		name: "flipped winner", wrong: "the runner-up is promoted instead of the best", test: life, says: "resolution.winner_not_best",
-		file: stagingFile, old: `if plantedFault && len(contenders) > 1 {`, new: `if len(contenders) > 1 {`,
+		file: resolveFile, old: `if plantedFault && len(contenders) > 1 {`, new: `if len(contenders) > 1 {`,
 	},
 	{
 		name: "tie to the later", wrong: "of two equal operations the later one wins", test: life, says: "resolution.winner_not_best",
@@ -16,11 +16,11 @@ var machineMutants = []mutant{
 		name: "client clock as tie-break", wrong: "of two equal operations the one wins that its client says is older",
 		test: test{pkg: "internal/arbiter", run: "^TestAClientsClockDecidesNothing$"}, says: "the later one in the log won",
 		file: stagingFile, old: "\tif a.place.Before(b.place) {\n\t\treturn -1\n\t}",
-		new: "\tif c := strings.Compare(string(a.op.CreatedAt), string(b.op.CreatedAt)); c != 0 {\n\t\treturn c\n\t}\n\tif a.place.Before(b.place) {\n\t\treturn -1\n\t}",
+		new: "\tif c := cmp.Compare(string(a.op.CreatedAt), string(b.op.CreatedAt)); c != 0 {\n\t\treturn c\n\t}\n\tif a.place.Before(b.place) {\n\t\treturn -1\n\t}",
 	},
 	{
 		name: "lost loser", wrong: "a loser leaves the staging area and is never told that it is rejected", test: life, says: "resolution.not_carried_out",
-		file: stagingFile, old: `m.reject(e, &Rejected{Reason: why, Winner: d.Winner, Decision: d.ID})`, new: `_ = why`,
+		file: resolveFile, old: `m.reject(e, &Rejected{Reason: why, Winner: d.Winner, Decision: d.ID})`, new: `_ = why`,
 	},
 	{
 		name: "double decision", wrong: "a target is decided while an operation executes on it", test: life, says: "effects.overlap",
@@ -56,11 +56,11 @@ var machineMutants = []mutant{
 	},
 	{
 		name: "loser told the wrong winner", wrong: "a loser is told that it lost to itself", test: life, says: "resolution.reason",
-		file: stagingFile, old: `&Rejected{Reason: why, Winner: d.Winner, Decision: d.ID}`, new: `&Rejected{Reason: why, Winner: e.op.ID, Decision: d.ID}`,
+		file: resolveFile, old: `&Rejected{Reason: why, Winner: d.Winner, Decision: d.ID}`, new: `&Rejected{Reason: why, Winner: e.op.ID, Decision: d.ID}`,
 	},
 	{
 		name: "loser told the wrong reason", wrong: "one of lower priority is told that it came too late", test: life, says: "resolution.reason",
-		file: stagingFile, old: `return op.LowerPriority`, new: `return op.LaterSubmission`,
+		file: resolveFile, old: `return op.LowerPriority`, new: `return op.LaterSubmission`,
 	},
 	{
 		name: "staging bound off by one", wrong: "a staging area holds one more than the policy allows", test: life, says: "resolution.staging_bound",
@@ -72,7 +72,7 @@ var machineMutants = []mutant{
 	},
 	{
 		name: "aging without record", wrong: "a boost decides and is not in the decision", test: life, says: "resolution.boost",
-		file: stagingFile, old: `Asked: e.asked, Boost: e.boost,`, new: `Asked: e.asked,`,
+		file: resolveFile, old: `Asked: e.asked, Boost: e.boost,`, new: `Asked: e.asked,`,
 	},
 	{
 		name: "paused is forgotten", wrong: "an operation of a paused type wins", test: life, says: "resolution.paused",

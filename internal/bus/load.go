@@ -52,8 +52,7 @@ func (b *Bus) WatchLoad(f func(Load)) (stop func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("bus: load: %w", err)
 	}
-	if err := b.nc.Flush(); err != nil { // news are heard from here on
-		_ = sub.Unsubscribe()
+	if err := b.heard(sub); err != nil {
 		return nil, fmt.Errorf("bus: load: %w", err)
 	}
 	return func() { _ = sub.Unsubscribe() }, nil

@@ -3,12 +3,15 @@ package bus_test
 import (
 	"context"
 	"errors"
+	"net"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
+	"github.com/hierarchy-bus/hierarchy/internal/natsd"
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
 
@@ -31,6 +34,75 @@ func TestLoadIsNews(t *testing.T) {
 	must(t, b.Conn().Flush())
 	if len(heard) > 0 {
 		t.Error("news after the end")
+	}
+}
+
+// mute is a connection whose writes may go nowhere.
+type mute struct {
+	net.Conn
+	silent atomic.Bool
+}
+
+func (m *mute) Write(b []byte) (int, error) {
+	if m.silent.Load() {
+		return len(b), nil
+	}
+	return m.Conn.Write(b)
+}
+
+// dialer remembers the last connection.
+type dialer struct{ last atomic.Pointer[mute] }
+
+func (d *dialer) Dial(network, address string) (net.Conn, error) {
+	c, err := (&net.Dialer{Timeout: time.Second}).DialContext(context.Background(), network, address)
+	m := &mute{Conn: c}
+	d.last.Store(m)
+	return m, err
+}
+
+// A connection that breaks while somebody begins to listen says so with the error of
+// one that is closed for good. Whoever listens is heard when it is back.
+func TestListeningSurvivesABrokenConnection(t *testing.T) {
+	s, err := natsd.Start(natsd.Options{StoreDir: t.TempDir()})
+	must(t, err)
+	t.Cleanup(s.Stop)
+	var d dialer
+	nc, err := nats.Connect(s.ClientURL(), nats.SetCustomDialer(&d), nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond))
+	must(t, err)
+	defer nc.Close()
+	_, err = bus.Setup(t.Context(), nc, small())
+	must(t, err)
+	b := open(t, nc)
+	before := nc.NumSubscriptions()
+
+	d.last.Load().silent.Store(true)
+	began := make(chan error, 2)
+	loads := make(chan bus.Load, 1)
+	go func() {
+		_, err := b.WatchLoad(func(l bus.Load) { loads <- l })
+		began <- err
+	}()
+	go func() {
+		_, err := b.Results(1, func(data []byte, reply func([]byte)) { reply(data) })
+		began <- err
+	}()
+	eventually(t, 10*time.Second, "both to listen", func() bool { return nc.NumSubscriptions() == before+2 })
+	must(t, d.last.Load().Close())
+	must(t, <-began)
+	must(t, <-began)
+
+	eventually(t, 10*time.Second, "the connection to be back", nc.IsConnected)
+	must(t, nc.Flush())
+	quick, err := s.Connect()
+	must(t, err)
+	defer quick.Close()
+	other := open(t, quick)
+	must(t, other.PublishLoad(bus.Load{Partition: 1, Open: 7}))
+	if l := <-loads; l.Open != 7 {
+		t.Errorf("%+v", l)
+	}
+	if _, err := other.Report(within(t, 10*time.Second), 1, []byte("{}")); err != nil {
+		t.Errorf("a report: %v", err)
 	}
 }
 

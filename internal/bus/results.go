@@ -38,11 +38,22 @@ func (b *Bus) listen(subject string, f func(data []byte, reply func([]byte))) (s
 	if err != nil {
 		return nil, err
 	}
-	if err := b.nc.Flush(); err != nil { // requests are heard from here on
-		_ = sub.Unsubscribe()
+	if err := b.heard(sub); err != nil {
 		return nil, err
 	}
 	return func() { _ = sub.Unsubscribe() }, nil
+}
+
+// heard waits until the server knows a subscription. A connection that breaks
+// meanwhile tells it when it is back, though its flush fails with the error of one
+// that is closed for good.
+func (b *Bus) heard(sub *nats.Subscription) error {
+	err := b.nc.Flush()
+	if err == nil || !b.nc.IsClosed() {
+		return nil
+	}
+	_ = sub.Unsubscribe()
+	return err
 }
 
 // Report sends a report or a heartbeat to the owner of a partition and returns

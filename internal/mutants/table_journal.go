@@ -81,6 +81,10 @@ var journalMutants = []mutant{
 		file: "internal/resolver/heads.go", old: `if least := h.dropped[id]; least > 0 && (e == nil || e.Revision < least) {`, new: `if least := h.dropped[id]; false {`,
 	},
 	{
+		name: "burst forgets parents", wrong: "what the directory has let go of counts as told", test: inResolver("^TestABurstLosesNoParents$"), says: "and it is not told yet",
+		file: "internal/resolver/kinship.go", old: `return own.told() >= s.step[q]`, new: `return true`,
+	},
+	{
 		name: "filter of ids forgets", wrong: "an id that was accepted long ago is another operation", test: inResolver("^TestSeenNeverForgets$"), says: "seen_test.go",
 		file: "internal/resolver/seen.go", old: `s.Bits[b/8] |= 1 << (b % 8)`, new: `s.Bits[b/8] = 1 << (b % 8)`,
 	},

@@ -38,8 +38,10 @@ type kinship struct {
 
 // reached is how far a partition of this process has come.
 type reached struct {
-	cursor uint64 // it has consumed the intake up to here
-	seq    uint64 // of its last step in the journal
+	cursor uint64        // it has consumed the intake up to here
+	seq    uint64        // of its last step in the journal
+	step   uint64        // that step
+	told   func() uint64 // the last step that the views show, from any goroutine
 }
 
 func newKinship(b Log, world World) *kinship {
@@ -63,12 +65,19 @@ func (k *kinship) add(v *op.Operation) {
 	k.next = (k.next + 1) % directorySize
 }
 
-// passed notes how far a partition of this process has come: what it has consumed,
-// and the last step of its own.
-func (k *kinship) passed(partition int, cursor, seq uint64) {
+// passed notes how far a partition of this process has come.
+func (k *kinship) passed(partition int, r reached) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.served[partition] = reached{cursor, seq}
+	k.served[partition] = r
+}
+
+// forgetful reports whether operations have been let go of that the views may not
+// show yet: the directory is full, and a burst is consumed faster than it is told.
+func (k *kinship) forgetful() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.ring) == directorySize
 }
 
 func (k *kinship) reached(partition int) (r reached, local bool) {
@@ -96,7 +105,7 @@ func (k *kinship) known(id string) (arbiter.Kin, bool) {
 type search struct {
 	place  uint64
 	passed map[int]bool   // partitions that have consumed and told all before place
-	step   map[int]uint64 // of the others: the step that consumed it, once there is one
+	step   map[int]uint64 // the step that had consumed it when that was first seen
 }
 
 // find answers for ids one by one as they are found. It ends when all are
@@ -163,7 +172,7 @@ func (k *kinship) allPassed(ctx context.Context, s *search) (bool, error) {
 func (k *kinship) passedBy(ctx context.Context, s *search, q int) (bool, error) {
 	own, local := k.reached(q)
 	if local && own.cursor >= s.place {
-		return true, nil
+		return k.ownTold(s, q, own), nil
 	}
 	last, err := k.bus.LastIntake(ctx, q)
 	if err != nil {
@@ -186,7 +195,19 @@ func (k *kinship) passedBy(ctx context.Context, s *search, q int) (bool, error) 
 	if e.Seq > now.seq {
 		return k.foreignPassed(ctx, s, q, need)
 	}
-	return e.Seq >= own.seq, nil
+	return e.Seq >= own.seq && k.ownTold(s, q, own), nil
+}
+
+// ownTold reports whether what a partition of this process has consumed can be
+// found: in the directory, or in the views once that has let go of it.
+func (k *kinship) ownTold(s *search, q int, own reached) bool {
+	if !k.forgetful() {
+		return true
+	}
+	if s.step[q] == 0 {
+		s.step[q] = own.step
+	}
+	return own.told() >= s.step[q]
 }
 
 // foreignPassed asks the journal about a partition of another process: one of its

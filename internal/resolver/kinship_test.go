@@ -2,6 +2,8 @@ package resolver
 
 import (
 	"context"
+	"strconv"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -44,7 +46,7 @@ func TestASearchNeverGuesses(t *testing.T) {
 		if v := <-answers; v.OpID != "p1" || v.Unknown || v.Priority != op.High {
 			t.Errorf("the parent: %+v", v)
 		}
-		k.passed(0, ack.Seq+1, 0)
+		k.passed(0, reached{cursor: ack.Seq + 1})
 		if v := <-answers; v.OpID != "nobody" || !v.Unknown || v.Upto != ack.Seq+1 {
 			t.Errorf("nobody: %+v", v)
 		}
@@ -97,6 +99,51 @@ func TestAnAncestorThatWasTrimmedBeforeItWasToldIsFound(t *testing.T) {
 	}
 	look(newKinship(log, world))
 	deposed := newKinship(log, world) // it believes that the partition is its own, at an earlier step
-	deposed.passed(0, 7, 8)
+	deposed.passed(0, reached{cursor: 7, seq: 8})
 	look(deposed)
+}
+
+// late is a log whose view shows an operation only once it is told.
+type late struct {
+	Log
+	told atomic.Uint64 // the last step that the view shows
+}
+
+func (l *late) Layout() bus.Layout { return bus.Layout{Partitions: 1} }
+
+func (l *late) Record(_ context.Context, id string) (data []byte, found bool, err error) {
+	if l.told.Load() < 5 {
+		return nil, false, nil
+	}
+	data, err = op.Marshal(op.Record{OpID: id, Priority: op.High})
+	return data, true, err
+}
+
+// A burst is consumed faster than it is told. What the directory has let go of is
+// not unknown as long as the views may not show it yet.
+func TestABurstLosesNoParents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := new(late)
+		k := newKinship(l, realWorld())
+		for i := range directorySize + 1 { // the first one goes
+			k.add(&op.Operation{ID: "p" + strconv.Itoa(i), Priority: op.High})
+		}
+		k.passed(0, reached{cursor: 20, seq: 9, step: 5, told: l.told.Load})
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		answers := make(chan arbiter.Kin, 2)
+		go k.find(ctx, []string{"p0", "p1"}, 11, func(v arbiter.Kin) { answers <- v })
+		if v := <-answers; v.OpID != "p1" || v.Unknown {
+			t.Errorf("one that is still there: %+v", v)
+		}
+		<-time.After(10 * time.Minute) // of the bubble's time
+		synctest.Wait()
+		if len(answers) > 0 {
+			t.Fatalf("%+v, and it is not told yet", <-answers)
+		}
+		l.told.Store(5)
+		if v := <-answers; v.OpID != "p0" || v.Unknown || v.Priority != op.High {
+			t.Errorf("once it is told: %+v", v)
+		}
+	})
 }

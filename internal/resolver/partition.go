@@ -103,7 +103,7 @@ func (p *partition) run(ctx context.Context) error {
 		return fmt.Errorf("resolver: subscribe to dry runs: %w", err)
 	}
 	defer unask()
-	p.kinship.passed(p.id, p.cursor, p.seq)
+	p.kinship.passed(p.id, p.reached())
 	defer p.kinship.gone(p.id)
 	feed, err := p.cfg.Bus.Intake(feedCtx, p.id, p.cursor)
 	if err != nil {
@@ -315,7 +315,7 @@ func (p *partition) commit(ctx context.Context, s *arbiter.Step, g *gathered) er
 		return err
 	}
 	p.answer(s, g)
-	p.kinship.passed(p.id, p.cursor, p.seq)
+	p.kinship.passed(p.id, p.reached())
 	select {
 	case p.emitter.queue <- out:
 		return nil
@@ -324,6 +324,11 @@ func (p *partition) commit(ctx context.Context, s *arbiter.Step, g *gathered) er
 	case <-ctx.Done():
 		return ctx.Err() // committed; whoever comes next tells it
 	}
+}
+
+// reached is how far the partition has come, for those who look for ancestors.
+func (p *partition) reached() reached {
+	return reached{cursor: p.cursor, seq: p.seq, step: p.number, told: p.emitter.emitted.Load}
 }
 
 func (p *partition) tellStaleCommit(ctx context.Context, s *arbiter.Step) {

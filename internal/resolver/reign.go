@@ -61,7 +61,7 @@ func (r *Reign) TakeOver(ctx context.Context) error {
 	if err := r.p.takeOver(ctx); err != nil {
 		return err
 	}
-	r.p.kinship.passed(r.p.id, r.p.cursor, r.p.seq)
+	r.p.kinship.passed(r.p.id, r.p.reached())
 	r.p.consumed.Store(r.p.cursor)
 	return nil
 }

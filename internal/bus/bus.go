@@ -15,6 +15,8 @@ import (
 var (
 	// ErrNotSetUp: the server has no Hierarchy; run [Setup] first.
 	ErrNotSetUp = errors.New("bus: not set up on this server")
+	// ErrNoCluster: copies of a stream were asked for of a server that is alone.
+	ErrNoCluster = errors.New("bus: the server is in no cluster")
 	// ErrIntakeFull: the intake is at its limits and refused the message.
 	// Nothing is stored; try again later.
 	ErrIntakeFull = errors.New("bus: the intake is full")
@@ -168,6 +170,7 @@ const (
 	codeTooManyInFlight jetstream.ErrorCode = 10167 // R3: more proposals than the stream takes
 	codeNoPeers         jetstream.ErrorCode = 10005 // a cluster that is short of servers for the moment
 	codeDuplicateFlight jetstream.ErrorCode = 10158 // the same message id is being stored
+	codeNoCluster       jetstream.ErrorCode = 10074 // several copies, of a server that is alone
 )
 
 // code is the server's code in err's chain, or 0.
@@ -194,7 +197,13 @@ func hopeless(err error) bool {
 // pause waits before the n-th repetition, 2 ms doubling up to 250 ms, or until
 // ctx ends, which it reports as an error.
 func pause(ctx context.Context, n int) error {
-	t := time.NewTimer(min(2*time.Millisecond<<min(n, 10), 250*time.Millisecond))
+	return Sleep(ctx, min(2*time.Millisecond<<min(n, 10), 250*time.Millisecond))
+}
+
+// Sleep waits for d, or until ctx ends, which it reports as an error: the pause
+// between two questions to a server.
+func Sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-ctx.Done():

@@ -18,7 +18,7 @@ import (
 )
 
 // Pure are the packages whose results depend on their arguments alone.
-var Pure = []string{"pkg/op", "internal/retry", "internal/entity", "internal/arbiter", "internal/audit", "internal/registry", "internal/replay"}
+var Pure = []string{"internal/guess", "pkg/op", "internal/retry", "internal/entity", "internal/arbiter", "internal/audit", "internal/registry", "internal/replay"}
 
 // Impure are the files of pure packages that are not, and why.
 var Impure = map[string]string{

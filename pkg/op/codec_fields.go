@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"strconv"
 	"time"
+
+	"github.com/hierarchy-bus/hierarchy/internal/guess"
 )
 
 // The fields of an operation on the wire.
@@ -152,7 +154,7 @@ func (d *decoder) field(k []byte, o *Operation, info *TypeInfo) (err *Error) {
 	case fieldLabels:
 		o.Labels, err = d.labels()
 	default:
-		return Errorf(CodeUnknownField, clip(k), "an operation has no field %q%s", clip(k), meant(string(k), fields))
+		return Errorf(CodeUnknownField, clip(k), "an operation has no field %q%s", clip(k), guess.Name(string(k), fields))
 	}
 	return err
 }
@@ -203,7 +205,7 @@ func (d *decoder) opType(info *TypeInfo) (string, *Error) {
 	}
 	t, known := d.types[string(raw)]
 	if !known || t.Internal && !d.internal {
-		return "", Errorf(CodeUnknownType, fieldType, "there is no operation type %q%s", clip(raw), meant(string(raw), d.types.public()))
+		return "", Errorf(CodeUnknownType, fieldType, "there is no operation type %q%s", clip(raw), guess.Name(string(raw), d.types.public()))
 	}
 	*info = t
 	if t.Name == string(raw) { // the registry's string instead of a copy

@@ -89,6 +89,13 @@ var catalogue = []ErrorInfo{
 // caller's.
 func Errors() []ErrorInfo { return append([]ErrorInfo(nil), catalogue...) }
 
+// addressHints stand in for the catalogue's where the field is "address": that is
+// about an entity, and about no operation.
+var addressHints = map[string]string{
+	CodeBadValue: "An address is @ENTITY or @ENTITY~VERSION, and either may be followed by .FIELD; versions count from 1.",
+	CodeNotFound: "`hierarchy export entities` lists the entities, `hierarchy history ENTITY` its versions, and `hierarchy get @ENTITY` its fields.",
+}
+
 // Errorf builds an [*Error] with the catalogue's hint for code. field may be
 // empty.
 func Errorf(code, field, format string, args ...any) *Error {
@@ -97,6 +104,9 @@ func Errorf(code, field, format string, args ...any) *Error {
 		if catalogue[i].Code == code {
 			e.Hint = catalogue[i].Hint
 		}
+	}
+	if hint := addressHints[code]; hint != "" && field == "address" {
+		e.Hint = hint
 	}
 	return e
 }

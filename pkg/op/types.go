@@ -59,3 +59,14 @@ func BuiltinTypes() Types {
 	t[TypeFollowUp] = TypeInfo{Name: TypeFollowUp, Priority: Critical, MaxRetries: MaxRetry, Structural: true, Internal: true}
 	return t
 }
+
+// public lists the types that a client may use, sorted.
+func (t Types) public() []string {
+	names := make([]string, 0, len(t))
+	for _, n := range sortedKeys(t) {
+		if !t[n].Internal {
+			names = append(names, n)
+		}
+	}
+	return names
+}

@@ -1,21 +1,17 @@
-package op
+// Package guess proposes the name that somebody may have had in mind. It is pure,
+// returns no errors, and is safe for concurrent use.
+package guess
 
 import "strings"
 
-// public lists the types that a client may use, sorted.
-func (t Types) public() []string {
-	names := make([]string, 0, len(t))
-	for _, n := range sortedKeys(t) {
-		if !t[n].Internal {
-			names = append(names, n)
-		}
-	}
-	return names
-}
+// longest keeps the work small: what is longer is no slip.
+const longest = 64
 
-// meant proposes the name that a client may have had in mind.
-func meant(got string, names []string) string {
-	if len(got) > MaxToken {
+// Name returns the one of names that got may stand for, as the end of a sentence,
+// "; did you mean x?", and "" where none is within two slips. Names are in lower
+// case.
+func Name(got string, names []string) string {
+	if len(got) > longest {
 		return ""
 	}
 	best, least := "", 3 // more than two slips are another word

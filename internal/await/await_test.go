@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
-	"github.com/hierarchy-bus/hierarchy/internal/natsd"
+	"github.com/hierarchy-bus/hierarchy/internal/natstest"
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
 
@@ -58,16 +58,7 @@ func TestEvents(t *testing.T) {
 func TestRecords(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	s, err := natsd.Start(natsd.Options{StoreDir: t.TempDir(), Port: natsd.NoListener})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.Stop)
-	nc, err := s.Connect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
+	_, nc := natstest.One(t)
 	if _, err := bus.Setup(ctx, nc, bus.DefaultLayout()); err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
 	"github.com/hierarchy-bus/hierarchy/internal/natsd"
+	"github.com/hierarchy-bus/hierarchy/internal/natstest"
 )
 
 // small is a layout for tests: no reservations on the disk.
@@ -21,16 +22,7 @@ func small() bus.Layout {
 // single starts one server and sets it up.
 func single(t testing.TB, l bus.Layout) (*natsd.Server, *bus.Bus) {
 	t.Helper()
-	s, err := natsd.Start(natsd.Options{StoreDir: t.TempDir(), Port: natsd.NoListener})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.Stop)
-	nc, err := s.Connect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
+	s, nc := natstest.One(t)
 	if _, err := bus.Setup(t.Context(), nc, l); err != nil {
 		t.Fatal(err)
 	}

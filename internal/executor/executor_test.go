@@ -11,7 +11,7 @@ import (
 
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
 	"github.com/hierarchy-bus/hierarchy/internal/entity"
-	"github.com/hierarchy-bus/hierarchy/internal/natsd"
+	"github.com/hierarchy-bus/hierarchy/internal/natstest"
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
 
@@ -297,16 +297,7 @@ func TestConfig(t *testing.T) {
 }
 
 func TestNotSetUp(t *testing.T) {
-	s, err := natsd.Start(natsd.Options{StoreDir: t.TempDir(), Port: natsd.NoListener})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.Stop)
-	nc, err := s.Connect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
+	_, nc := natstest.One(t)
 	b := setUp(t, nc)
 	if err := b.JetStream().DeleteStream(t.Context(), bus.StreamWork); err != nil {
 		t.Fatal(err)

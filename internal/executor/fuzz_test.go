@@ -48,6 +48,7 @@ func FuzzResponse(f *testing.F) {
 		`{"type":"ops.v1.handler_response","effect":{"set":{"a":1},"source":{"a":{"entity_id":"e","version":1,"revision":2,"field":"f"}}}}`,
 		`{"type":"ops.v1.handler_response","error":{"code":"c","message":"m","terminal":true}}`, `{"type":"ops.v1.handler_response","effect":{"create":true,"delete":true}}`,
 		`{"type":"ops.v1.handler_response","effect":{},"error":{}}`, `{"type":"ops.v1.handler_response","effect":{"set":{"":1,"x.y":2}}}`, `{}`, ``,
+		`{"type":"ops.v1.handler_response","effect":{"version":true}}}`,
 	} {
 		f.Add([]byte(s))
 	}
@@ -60,6 +61,9 @@ func FuzzResponse(f *testing.F) {
 		r, err := parseResponse(data)
 		if err != nil {
 			return
+		}
+		if !json.Valid(data) {
+			t.Fatalf("accepted, and not JSON: %s", data)
 		}
 		if (r.Effect == nil) == (r.Error == nil) {
 			t.Fatalf("%s says both or neither", data)

@@ -12,7 +12,6 @@ import (
 
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
 	"github.com/hierarchy-bus/hierarchy/internal/entity"
-	"github.com/hierarchy-bus/hierarchy/internal/natsd"
 	"github.com/hierarchy-bus/hierarchy/internal/natstest"
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
@@ -22,16 +21,7 @@ const patience = 20 * time.Second
 // real starts a server without a fake clock.
 func real(t testing.TB) *bus.Bus {
 	t.Helper()
-	s, err := natsd.Start(natsd.Options{StoreDir: t.TempDir(), Port: natsd.NoListener})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.Stop)
-	nc, err := s.Connect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
+	_, nc := natstest.One(t)
 	return setUp(t, nc)
 }
 
@@ -245,4 +235,4 @@ func empty(t testing.TB, b *bus.Bus) {
 }
 
 // wait reports false when ctx ended first.
-func wait(ctx context.Context, d time.Duration) bool { return sleep(ctx, d) == nil }
+func wait(ctx context.Context, d time.Duration) bool { return bus.Sleep(ctx, d) == nil }

@@ -277,10 +277,7 @@ func TestRemoteHeartbeats(t *testing.T) {
 		if res := take(t, got); res.OpID != "a" || res.Failure != nil {
 			t.Errorf("%+v", res)
 		}
-		synctest.Wait()
-		if left(t, b) != 0 {
-			t.Error("work is left")
-		}
+		empty(t, b)
 	})
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hierarchy-bus/hierarchy/internal/natsd"
+	"github.com/hierarchy-bus/hierarchy/internal/natstest"
 )
 
 func TestStart(t *testing.T) {
@@ -66,16 +67,7 @@ func TestNoListener(t *testing.T) {
 }
 
 func TestCluster(t *testing.T) {
-	c, err := natsd.StartCluster(3, t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Stop)
-	nc, err := c.Connect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
+	c, nc := natstest.Three(t, t.TempDir())
 	js, err := jetstream.New(nc)
 	if err != nil {
 		t.Fatal(err)

@@ -4,7 +4,8 @@
 //
 // It leans on internals of one version of nats-server: TestClockIsFake fails
 // when an upgrade breaks that. One server, connected in process: a cluster,
-// sockets and TLS do not work in a bubble, and neither does t.Run.
+// sockets and TLS do not work in a bubble, and neither does t.Run. [One] is a
+// server and [Three] a cluster outside of one.
 package natstest
 
 import (
@@ -52,7 +53,12 @@ func Run(t *testing.T, f func(t *testing.T, s *Server)) {
 	Bubble(t, func(t *testing.T, dir string) {
 		s := &Server{dir: dir}
 		s.Start(t)
-		t.Cleanup(s.Stop)
+		t.Cleanup(func() {
+			// A server that stops sleeps under its locks. A request that waits for one
+			// of those would keep the bubble's time from passing, so they end first.
+			synctest.Wait()
+			s.Stop()
+		})
 		f(t, s)
 	})
 }
@@ -90,4 +96,38 @@ func (s *Server) Connect(t *testing.T, opts ...nats.Option) *nats.Conn {
 	}
 	t.Cleanup(nc.Close)
 	return nc
+}
+
+// One starts a server with its files in a folder of the test, and a connection to it,
+// until the test ends. It lives outside of any bubble.
+func One(t testing.TB) (*natsd.Server, *nats.Conn) {
+	t.Helper()
+	s, err := natsd.Start(natsd.Options{StoreDir: t.TempDir(), Port: natsd.NoListener})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Stop)
+	nc, err := s.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	return s, nc
+}
+
+// Three starts three servers with their files under dir, and a connection to them,
+// until the test ends. They live outside of any bubble.
+func Three(t testing.TB, dir string) (*natsd.Cluster, *nats.Conn) {
+	t.Helper()
+	c, err := natsd.StartCluster(3, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Stop)
+	nc, err := c.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	return c, nc
 }

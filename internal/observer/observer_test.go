@@ -17,9 +17,10 @@ import (
 	"github.com/nats-io/nats.go/micro"
 
 	"github.com/hierarchy-bus/hierarchy/internal/arbiter"
+	"github.com/hierarchy-bus/hierarchy/internal/audit"
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
 	"github.com/hierarchy-bus/hierarchy/internal/entity"
-	"github.com/hierarchy-bus/hierarchy/internal/natsd"
+	"github.com/hierarchy-bus/hierarchy/internal/natstest"
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
 
@@ -41,16 +42,7 @@ type journal struct {
 
 func newJournal(t *testing.T) *journal {
 	t.Helper()
-	s, err := natsd.Start(natsd.Options{StoreDir: t.TempDir(), Port: natsd.NoListener})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.Stop)
-	nc, err := s.Connect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
+	_, nc := natstest.One(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
 	t.Cleanup(cancel)
 	layout := bus.DefaultLayout()
@@ -327,7 +319,8 @@ func (j *journal) observe(console lines) *Observer {
 	}
 	ctx, cancel := context.WithCancel(j.ctx)
 	done := make(chan error, 1)
-	o.live.stopped = "the steps are written by hand and follow from nothing"
+	// The steps are written by hand and follow from nothing: what is found is not told.
+	o.live.auditor = audit.New(audit.Options{})
 	go func() { done <- o.Run(ctx) }()
 	j.t.Cleanup(func() {
 		cancel()

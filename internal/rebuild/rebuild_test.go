@@ -14,8 +14,8 @@ import (
 	"github.com/hierarchy-bus/hierarchy/internal/arbiter"
 	"github.com/hierarchy-bus/hierarchy/internal/await"
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
-	"github.com/hierarchy-bus/hierarchy/internal/cluster"
 	"github.com/hierarchy-bus/hierarchy/internal/rebuild"
+	"github.com/hierarchy-bus/hierarchy/internal/systest"
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
 
@@ -24,7 +24,6 @@ import (
 type world struct {
 	t   *testing.T
 	ctx context.Context
-	c   *cluster.Cluster
 	b   *bus.Bus
 	w   *await.Watch
 }
@@ -33,18 +32,8 @@ const policy = `{"retry_base_delay":"1ms","retry_max_delay":"2ms","types":{"comp
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
-	t.Cleanup(cancel)
-	c, err := cluster.Start(ctx, cluster.Options{StoreDir: t.TempDir(), Port: cluster.NoListener})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := c.Stop(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
-	w := &world{t: t, ctx: ctx, c: c, b: c.Bus(), w: await.Start(ctx, c.Bus())}
+	ctx, b := systest.Start(t)
+	w := &world{t: t, ctx: ctx, b: b, w: await.Start(ctx, b)}
 	t.Cleanup(w.w.Stop)
 	if _, err := w.b.PutPolicy(ctx, []byte(policy)); err != nil {
 		t.Fatal(err)

@@ -1,32 +1,21 @@
 package stress_test
 
 import (
-	"context"
 	"testing"
 	"time"
 
-	"github.com/hierarchy-bus/hierarchy/internal/cluster"
 	"github.com/hierarchy-bus/hierarchy/internal/stress"
+	"github.com/hierarchy-bus/hierarchy/internal/systest"
 	"github.com/hierarchy-bus/hierarchy/internal/verify"
 )
 
 // TestRun puts two seconds of the demo's workload on a whole system and checks
 // the report against the auditor, which counts for itself.
 func TestRun(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
-	defer cancel()
-	c, err := cluster.Start(ctx, cluster.Options{StoreDir: t.TempDir(), Port: cluster.NoListener})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := c.Stop(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
+	ctx, b := systest.Start(t)
 	p := stress.Demo()
 	p.Duration = 2 * time.Second
-	r, err := stress.Run(ctx, stress.Options{Bus: c.Bus(), Profile: p, Name: "t", Seed: 1})
+	r, err := stress.Run(ctx, stress.Options{Bus: b, Profile: p, Name: "t", Seed: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +28,7 @@ func TestRun(t *testing.T) {
 	if r.Total.Succeeded < p.Targets || r.Total.Rejected == 0 || r.Decisions == 0 || r.Total.Decision.P50 <= 0 {
 		t.Errorf("too little happened: %+v", r.Total)
 	}
-	v, err := verify.Run(ctx, c.Bus(), verify.Options{Quiescent: true})
+	v, err := verify.Run(ctx, b, verify.Options{Quiescent: true})
 	if err != nil {
 		t.Fatal(err)
 	}

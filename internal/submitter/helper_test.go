@@ -9,7 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
-	"github.com/hierarchy-bus/hierarchy/internal/natsd"
+	"github.com/hierarchy-bus/hierarchy/internal/natstest"
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
 
@@ -20,16 +20,7 @@ const testPartitions = 4
 
 func connect(t testing.TB) *bus.Bus {
 	t.Helper()
-	s, err := natsd.Start(natsd.Options{StoreDir: t.TempDir(), Port: natsd.NoListener})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.Stop)
-	nc, err := s.Connect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
+	_, nc := natstest.One(t)
 	l := bus.DefaultLayout()
 	l.Partitions, l.MaxIntakeBytes = testPartitions, 0
 	if _, err := bus.Setup(t.Context(), nc, l); err != nil {

@@ -17,6 +17,7 @@ type Layer struct {
 // the test, so that a new package is a decision. Test files are free, but what
 // stands on the top floor is for tests alone.
 var Layers = []Layer{
+	{"words", []string{"internal/guess"}},
 	{"vocabulary", []string{"pkg/op", "internal/failpoint"}},
 	{"pure rules", []string{"internal/retry", "internal/entity"}},
 	{"pure machine", []string{"internal/arbiter"}},
@@ -28,7 +29,7 @@ var Layers = []Layer{
 	{"for operators", []string{"internal/doctor", "internal/rebuild"}},
 	{"process", []string{"internal/daemon"}},
 	{"assembly", []string{"internal/cluster", "internal/natstest"}},
-	{"load", []string{"internal/stress", "internal/torture", "pkg/optest"}},
+	{"load", []string{"internal/stress", "internal/torture", "internal/systest", "pkg/optest"}},
 	{"programs", []string{"cmd/...", "bench/...", "examples/..."}},
 	{"for tests only", []string{"internal/linear", "internal/mutants", "internal/sim", "internal/tidy", "scenarios/..."}},
 }
@@ -65,12 +66,17 @@ var Reservations = []Reservation{
 	},
 	{
 		"testing",
-		[]string{"pkg/optest", "internal/natstest", "scenarios/..."},
+		[]string{"pkg/optest", "internal/natstest", "internal/systest", "scenarios/..."},
 		"a program does not carry a test library",
 	},
 	{
 		Module + "/internal/natstest",
 		[]string{"pkg/optest"},
+		"a program does not carry a test library",
+	},
+	{
+		Module + "/internal/systest",
+		nil, // test files are free
 		"a program does not carry a test library",
 	},
 	{

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
@@ -115,6 +116,48 @@ func TestWorkComesBack(t *testing.T) {
 		w.Ack()
 		w.Ack()
 		eventually(t, 5*time.Second, "an empty queue", func() bool { return workLeft(t, b) == 0 })
+	})
+}
+
+// TestTheNewestAcknowledgementWaits: for a queue that runs empty between two
+// executions the server makes a file each time.
+func TestTheNewestAcknowledgementWaits(t *testing.T) {
+	bubble(t, func(t *testing.T, _ *natstest.Server, b *bus.Bus) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		f, err := b.Work(ctx, op.DefaultPool, 8)
+		must(t, err)
+		holds := func(n uint64) {
+			t.Helper()
+			synctest.Wait()
+			if left := workLeft(t, b); left != n {
+				t.Fatalf("%d items left, want %d", left, n)
+			}
+		}
+		began := time.Now()
+		offer(t, b, 3)
+		for _, left := range []uint64{3, 2, 1} {
+			w := <-f.C()
+			w.Ack()
+			holds(left)
+		}
+		time.Sleep(time.Second - time.Since(began) - time.Millisecond)
+		holds(1)
+		time.Sleep(2 * time.Millisecond)
+		holds(0)
+
+		began = time.Now()
+		offer(t, b, 2)
+		one, two := <-f.C(), <-f.C()
+		one.Ack()
+		holds(2)
+		cancel()
+		holds(1)
+		two.Ack()
+		holds(0)
+		if d := time.Since(began); d >= time.Second {
+			t.Errorf("a feed that has ended holds acknowledgements back for %s", d)
+		}
 	})
 }
 

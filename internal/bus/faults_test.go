@@ -210,3 +210,22 @@ func TestWorkWithoutAnswer(t *testing.T) {
 		w.Ack()
 	})
 }
+
+// The bounds of the journal are asked for until somebody answers.
+func TestBoundsWithoutAnswer(t *testing.T) {
+	natstest.Run(t, func(t *testing.T, s *natstest.Server) {
+		_, err := bus.Setup(t.Context(), s.Connect(t), small())
+		must(t, err)
+		var armed atomic.Bool
+		var asked atomic.Int32
+		line := &faulty{to: s, lose: func(subject, _ string) bool {
+			return armed.Load() && strings.HasPrefix(subject, "$JS.API.STREAM.INFO."+bus.StreamJournal) && asked.Add(1) <= 2
+		}}
+		b := open(t, line.connect(t))
+		seq := appendStep(t, b, 0, "a", 0)
+		armed.Store(true)
+		if first, last, err := b.JournalBounds(t.Context()); first != 1 || last != seq || err != nil || asked.Load() < 3 {
+			t.Errorf("bounds %d and %d, %v, asked %d times, want 1 and %d", first, last, err, asked.Load(), seq)
+		}
+	})
+}

@@ -68,14 +68,18 @@ func DefaultLayout() Layout {
 	}
 }
 
-func (l Layout) check() error {
+// Check says why no server takes the layout; nil: it is fine. [Setup] and [Diff] ask
+// first.
+func (l Layout) Check() error {
 	switch {
 	case l.Partitions < 1 || l.Partitions > maxPartitions:
 		return fmt.Errorf("bus: partitions %d: must be 1 to %d", l.Partitions, maxPartitions)
 	case l.Replicas != 1 && l.Replicas != 3 && l.Replicas != 5:
 		return fmt.Errorf("bus: replicas %d: must be 1, 3 or 5", l.Replicas)
-	case l.EventsMaxAge < 0 || l.RecordsMaxAge < 0:
-		return fmt.Errorf("bus: a maximum age must not be negative")
+	case l.EventsMaxAge < 0:
+		return fmt.Errorf("bus: events_max_age %s: must not be negative", l.EventsMaxAge)
+	case l.RecordsMaxAge < 0:
+		return fmt.Errorf("bus: records_max_age %s: must not be negative", l.RecordsMaxAge)
 	}
 	return nil
 }

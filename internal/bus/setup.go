@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -48,7 +49,7 @@ func (e *DriftError) Error() string {
 // Setup creates what is missing and updates what may be updated. It is
 // idempotent. Drift that matters (partition count, subjects, transform,
 // retention, storage) is refused with a [*DriftError] before anything is
-// changed.
+// changed. A server that the cluster misses is waited for, for five seconds at most.
 func Setup(ctx context.Context, nc *nats.Conn, want Layout) ([]Change, error) {
 	return setup(ctx, nc, want, true)
 }
@@ -60,7 +61,7 @@ func Diff(ctx context.Context, nc *nats.Conn, want Layout) ([]Change, error) {
 }
 
 func setup(ctx context.Context, nc *nats.Conn, want Layout, do bool) ([]Change, error) {
-	if err := want.check(); err != nil {
+	if err := want.Check(); err != nil {
 		return nil, err
 	}
 	js, err := jetstream.New(nc)
@@ -95,11 +96,28 @@ func setup(ctx context.Context, nc *nats.Conn, want Layout, do bool) ([]Change, 
 		if f == nil {
 			continue
 		}
-		if err := aroundErr(failSetup, f); err != nil {
+		if err := install(ctx, f); err != nil {
 			return changes[:i], fmt.Errorf("bus: setup: %s: %w", changes[i].Object, err)
 		}
 	}
 	return changes, nil
+}
+
+// shortPatience is how long Setup waits for a server that the cluster misses: one
+// that is just starting, or has lost its routes for a moment.
+const shortPatience = 5 * time.Second
+
+// install makes one object, which is safe to repeat.
+func install(ctx context.Context, f func() error) error {
+	for n, begun := 0, time.Now(); ; n++ {
+		err := aroundErr(failSetup, f)
+		switch {
+		case code(err) == codeNoCluster:
+			return fmt.Errorf("%w: %w", ErrNoCluster, err)
+		case code(err) != codeNoPeers || time.Since(begun) > shortPatience || pause(ctx, n) != nil:
+			return err
+		}
+	}
 }
 
 // planStream compares one stream with what is wanted. The function returned

@@ -139,3 +139,27 @@ func TestEveryObjectIsDescribed(t *testing.T) {
 		t.Errorf("%d streams, want 11", n)
 	}
 }
+
+func TestALayoutThatNoServerTakes(t *testing.T) {
+	for want, spoil := range map[string]func(*bus.Layout){
+		"":                     func(l *bus.Layout) { l.Partitions, l.Replicas, l.EventsMaxAge = 1024, 5, 0 },
+		"partitions 0":         func(l *bus.Layout) { l.Partitions = 0 },
+		"partitions 1025":      func(l *bus.Layout) { l.Partitions = 1025 },
+		"replicas 2":           func(l *bus.Layout) { l.Replicas = 2 },
+		"events_max_age -1ns":  func(l *bus.Layout) { l.EventsMaxAge = -1 },
+		"records_max_age -1ns": func(l *bus.Layout) { l.RecordsMaxAge = -1 },
+	} {
+		l := bus.DefaultLayout()
+		spoil(&l)
+		err := l.Check()
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", want, err)
+		}
+		if want == "" {
+			continue
+		}
+		if _, again := bus.Diff(t.Context(), nil, l); again == nil || again.Error() != err.Error() {
+			t.Errorf("%q: setup says %v", want, again)
+		}
+	}
+}

@@ -197,11 +197,15 @@ func (e *executor) work(ctx, running context.Context) error {
 			return fmt.Errorf("executor: read work: %w", err)
 		default: // it has worked before
 			e.log.Warn("work cannot be fetched for the moment", "error", err)
-			_ = sleep(ctx, lastPause)
+			_ = bus.Sleep(ctx, lastPause)
 		}
 	}
 	return nil
 }
+
+// queuePatience is when an executor that cannot begin says what it waits for. It may
+// be an election, or a right that it lacks: neither has an answer.
+const queuePatience = 10 * time.Second
 
 // errFeed: the queue is of no use any more.
 var errFeed = errors.New("the feed has ended")
@@ -215,7 +219,11 @@ func (e *executor) round(ctx, running context.Context) error {
 	}
 	ctx, end := context.WithCancel(ctx)
 	defer end()
+	slow := time.AfterFunc(queuePatience, func() {
+		e.log.Warn("the work queue does not answer; still waiting for it", "pool", e.cfg.Pool)
+	})
 	feed, err := e.cfg.Bus.Work(ctx, e.cfg.Pool, e.cfg.Concurrency*inFlight)
+	slow.Stop()
 	if err != nil {
 		return err
 	}

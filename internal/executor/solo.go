@@ -30,18 +30,7 @@ type World struct {
 
 // realWorld is the one outside.
 func realWorld() World {
-	return World{Now: time.Now, Sleep: sleep, Go: func(f func()) { go f() }}
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
+	return World{Now: time.Now, Sleep: bus.Sleep, Go: func(f func()) { go f() }}
 }
 
 // Solo makes attempts that are handed to it one by one: what [Run] does with a

@@ -71,18 +71,7 @@ type World struct {
 
 // realWorld is the one outside.
 func realWorld() World {
-	return World{Now: time.Now, NewID: uuid.NewString, Sleep: sleep, Go: func(f func()) { go f() }, Readers: 32}
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
+	return World{Now: time.Now, NewID: uuid.NewString, Sleep: bus.Sleep, Go: func(f func()) { go f() }, Readers: 32}
 }
 
 // each calls f with 0 to n-1, as many at once as there are readers, until one of

@@ -139,7 +139,7 @@ func (s *Submitter) noRoom(body []byte) *op.Error {
 		return nil
 	}
 	target := ops[0].Target
-	return s.news.full(bus.PartitionOf(target, s.partitions), slices.Repeat([]string{target}, len(ops))...)
+	return s.news.full(bus.PartitionOf(target, s.partitions), target)
 }
 
 // prepare decodes and checks a submission, and returns the body to publish: the
@@ -275,13 +275,4 @@ func (s *Submitter) count(transport string, err error) {
 }
 
 // wait reports false when ctx ended first.
-func wait(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
+func wait(ctx context.Context, d time.Duration) bool { return bus.Sleep(ctx, d) == nil }

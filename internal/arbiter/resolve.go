@@ -44,8 +44,9 @@ func (m *Machine) resolve(t *target) {
 }
 
 // losers settles everybody behind the first and returns those who stay staged, in
-// the same memory. A crowd that stays is only moved up: a decision a millisecond
-// among a thousand would otherwise be most of what there is to do.
+// the same memory: nothing may be staged on t meanwhile. A crowd that stays is only
+// moved up: a decision a millisecond among a thousand would otherwise be most of
+// what there is to do.
 func (m *Machine) losers(t *target, contenders []*entry, d *op.Decision) []*entry {
 	winner, stay := contenders[0], contenders[:0]
 	listed := 0

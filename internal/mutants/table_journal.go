@@ -29,11 +29,11 @@ var journalMutants = []mutant{
 		file: journalFile, old: `upTo = min(upTo, last.Seq-1)`, new: `upTo = min(upTo, last.Seq)`,
 	},
 	{
-		name: "views go back", wrong: "a deposed owner that wakes up writes an old head over a new one", test: inBus("^TestViewsNeverGoBack$"), says: "emitter_test.go",
+		name: "views go back", wrong: "a deposed owner that wakes up writes an old head over a new one", test: inBus("^TestViewsNeverGoBack$"), says: "a: 7, want 9",
 		file: "internal/bus/emitter_ack.go", old: `if s.key.order >= s.order {`, new: `if false {`,
 	},
 	{
-		name: "trimming past the cursor", wrong: "the intake loses a message that nobody has consumed", test: inBus("^TestTrimLeavesOthers$"), says: "publish_test.go",
+		name: "trimming past the cursor", wrong: "the intake loses a message that nobody has consumed", test: inBus("^TestTrimLeavesOthers$"), says: "partition 1: sequence ",
 		file: "internal/bus/intake.go", old: `jetstream.WithPurgeSequence(upTo+1)`, new: `jetstream.WithPurgeSequence(upTo+2)`,
 	},
 	{
@@ -58,8 +58,8 @@ var journalMutants = []mutant{
 		file: partitionFile, old: "\tbegun := time.Now()\n\tseq, outcome, err :=", new: "\tp.answer(s, g)\n\tbegun := time.Now()\n\tseq, outcome, err :=",
 	},
 	{
-		name: "another target's report counts", wrong: "a report that names another target than its operation's is taken untried", test: inResolver("^TestAReportOfAnotherTargetIsNotTaken$"), says: "poison_test.go",
-		file: "internal/resolver/prepare.go", old: "\tif v.Operation.Target != r.Target { // the machine goes by the attempt, and would take it\n\t\tp.spoil(r, ",
+		name: "another target's report counts", wrong: "a report that names another target than its operation's is taken untried", test: inResolver("^TestAReportOfAnotherTargetIsNotTaken$"), says: "nobody answers any more",
+		file: "internal/resolver/prepare.go", old: "\tif v.Operation.Target != r.Target { // the machine goes by the attempt, and charges it with the mistake\n\t\tp.spoil(r, ",
 		new: "\tif v.Operation.Target != r.Target {\n\t\treturn\n\t}\n\tif false {\n\t\tp.spoil(r, ",
 	},
 	{
@@ -85,7 +85,7 @@ var journalMutants = []mutant{
 		file: "internal/resolver/kinship.go", old: `return own.told() >= s.step[q]`, new: `return true`,
 	},
 	{
-		name: "filter of ids forgets", wrong: "an id that was accepted long ago is another operation", test: inResolver("^TestSeenNeverForgets$"), says: "seen_test.go",
+		name: "filter of ids forgets", wrong: "an id that was accepted long ago is another operation", test: inResolver("^TestSeenNeverForgets$"), says: "is forgotten",
 		file: "internal/resolver/seen.go", old: `s.Bits[b/8] |= 1 << (b % 8)`, new: `s.Bits[b/8] = 1 << (b % 8)`,
 	},
 }

@@ -1,6 +1,7 @@
 package resolver_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -97,6 +98,16 @@ func (w *world) take(feed *bus.WorkFeed) op.Work {
 // report computes the effect of an attempt and reports it.
 func (w *world) report(executor string, k op.Work) op.ResultAck {
 	w.t.Helper()
+	ack, err := w.tryReport(w.t.Context(), executor, k)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return ack
+}
+
+// tryReport is report with the error of the request.
+func (w *world) tryReport(ctx context.Context, executor string, k op.Work) (ack op.ResultAck, err error) {
+	w.t.Helper()
 	change, failure := entity.Compute(&k.Operation, nil, nil)
 	if failure != nil {
 		w.t.Fatal(failure)
@@ -111,15 +122,11 @@ func (w *world) report(executor string, k op.Work) op.ResultAck {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	answer, err := w.bus.Report(w.t.Context(), k.Partition, data)
-	if err != nil {
-		w.t.Fatal(err)
+	answer, err := w.bus.Report(ctx, k.Partition, data)
+	if err == nil {
+		err = json.Unmarshal(answer, &ack)
 	}
-	var ack op.ResultAck
-	if err := json.Unmarshal(answer, &ack); err != nil {
-		w.t.Fatal(err)
-	}
-	return ack
+	return ack, err
 }
 
 func TestRetriesEndWithTheLastRealError(t *testing.T) {

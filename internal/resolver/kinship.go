@@ -19,7 +19,8 @@ const (
 )
 
 // kinship finds ancestors that live in other partitions. One search serves all
-// partitions of the process.
+// partitions of the process. Its directory saves waits and reads, and nothing
+// depends on what it holds.
 //
 // An ancestor is unknown only once every partition has passed the child's place
 // in the intake, so that a parent acknowledged before its child was sent is
@@ -70,14 +71,6 @@ func (k *kinship) passed(partition int, r reached) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.served[partition] = r
-}
-
-// forgetful reports whether operations have been let go of that the views may not
-// show yet: the directory is full, and a burst is consumed faster than it is told.
-func (k *kinship) forgetful() bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return len(k.ring) == directorySize
 }
 
 func (k *kinship) reached(partition int) (r reached, local bool) {
@@ -195,15 +188,15 @@ func (k *kinship) passedBy(ctx context.Context, s *search, q int) (bool, error) 
 	if e.Seq > now.seq {
 		return k.foreignPassed(ctx, s, q, need)
 	}
-	return e.Seq >= own.seq && k.ownTold(s, q, own), nil
+	// With what it has reached by now: it may have consumed and trimmed between the
+	// first look and the question for the end of the intake.
+	return e.Seq >= own.seq && k.ownTold(s, q, now), nil
 }
 
-// ownTold reports whether what a partition of this process has consumed can be
-// found: in the directory, or in the views once that has let go of it.
+// ownTold reports whether the views show what a partition of this process had
+// consumed when this was first asked. The directory may know it sooner; but that
+// lets go of what is old, and a burst is consumed faster than it is told.
 func (k *kinship) ownTold(s *search, q int, own reached) bool {
-	if !k.forgetful() {
-		return true
-	}
 	if s.step[q] == 0 {
 		s.step[q] = own.step
 	}

@@ -46,7 +46,7 @@ func TestASearchNeverGuesses(t *testing.T) {
 		if v := <-answers; v.OpID != "p1" || v.Unknown || v.Priority != op.High {
 			t.Errorf("the parent: %+v", v)
 		}
-		k.passed(0, reached{cursor: ack.Seq + 1})
+		k.passed(0, reached{cursor: ack.Seq + 1, told: func() uint64 { return 0 }})
 		if v := <-answers; v.OpID != "nobody" || !v.Unknown || v.Upto != ack.Seq+1 {
 			t.Errorf("nobody: %+v", v)
 		}
@@ -145,5 +145,77 @@ func TestABurstLosesNoParents(t *testing.T) {
 		if v := <-answers; v.OpID != "p0" || v.Unknown || v.Priority != op.High {
 			t.Errorf("once it is told: %+v", v)
 		}
+	})
+}
+
+// ends is a log of one partition, as far as its ends go.
+type ends struct {
+	Log
+	intake  func() uint64 // 0: nothing is left of it
+	journal uint64        // 0: nobody has ever owned the partition
+}
+
+func (e *ends) LastIntake(context.Context, int) (uint64, error) { return e.intake(), nil }
+
+func (e *ends) JournalLast(context.Context, int) (bus.Entry, bool, error) {
+	return bus.Entry{Seq: e.journal}, e.journal > 0, nil
+}
+
+// A partition has passed a place once nothing before it can still become an
+// operation that nobody finds.
+func TestWhenAPartitionHasPassed(t *testing.T) {
+	const place = 12
+	told := uint64(0)
+	at := func(cursor, seq, step uint64) reached {
+		return reached{cursor: cursor, seq: seq, step: step, told: func() uint64 { return told }}
+	}
+	l := new(ends)
+	k := newKinship(l, realWorld())
+	s := &search{place: place}
+	passed := func(t *testing.T, want bool) {
+		t.Helper()
+		got, err := k.passedBy(t.Context(), s, 0)
+		if err != nil || got != want {
+			t.Errorf("passed %t, want %t: %v", got, want, err)
+		}
+	}
+	begin := func(intake func() uint64, journal uint64) {
+		*l, told = ends{intake: intake, journal: journal}, 0
+		s.step = map[int]uint64{}
+		k.gone(0)
+	}
+	is := func(seq uint64) func() uint64 { return func() uint64 { return seq } }
+
+	t.Run("nobody has ever owned it", func(t *testing.T) {
+		begin(is(0), 0)
+		passed(t, true)
+		l.intake = is(3)
+		passed(t, false)
+	})
+	t.Run("it is ours, and beyond the place", func(t *testing.T) {
+		begin(is(20), 9)
+		k.passed(0, at(20, 9, 5))
+		passed(t, false)
+		told = 5
+		passed(t, true)
+	})
+	t.Run("the journal is read from a leader of the past", func(t *testing.T) {
+		begin(is(0), 9)
+		k.passed(0, at(7, 12, 5))
+		told = 5
+		passed(t, false)
+		l.journal = 12
+		passed(t, true)
+	})
+	t.Run("it consumes and trims while it is asked for", func(t *testing.T) {
+		begin(func() uint64 {
+			k.passed(0, at(7, 13, 6))
+			return 0
+		}, 13)
+		k.passed(0, at(5, 12, 5))
+		told = 5
+		passed(t, false)
+		told = 6
+		passed(t, true)
 	})
 }

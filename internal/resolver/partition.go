@@ -250,6 +250,9 @@ func (p *partition) lookBack(ctx context.Context) error {
 		return nil
 	}
 	last, _, err := p.bus.JournalLast(ctx, p.id)
+	if ctx.Err() != nil {
+		return nil //nolint:nilerr // the loop sees it, and goes in order
+	}
 	if err != nil {
 		return fmt.Errorf("resolver: read the end of the journal: %w", err)
 	}

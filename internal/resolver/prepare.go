@@ -51,7 +51,7 @@ func (p *partition) try(index int, r *arbiter.Result, at time.Time) {
 	if !ok || v.Status != op.Executing || v.Attempt != r.Attempt {
 		return
 	}
-	if v.Operation.Target != r.Target { // the machine goes by the attempt, and would take it
+	if v.Operation.Target != r.Target { // the machine goes by the attempt, and charges it with the mistake
 		p.spoil(r, "the report names the target "+r.Target+", the operation is on "+v.Operation.Target)
 		return
 	}

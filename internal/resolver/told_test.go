@@ -12,7 +12,6 @@ import (
 
 	"github.com/hierarchy-bus/hierarchy/internal/arbiter"
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
-	"github.com/hierarchy-bus/hierarchy/internal/entity"
 	"github.com/hierarchy-bus/hierarchy/internal/resolver"
 	"github.com/hierarchy-bus/hierarchy/internal/verify"
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
@@ -68,31 +67,10 @@ func TestWhatIsRefusedIsNotTold(t *testing.T) {
 // nobody answered.
 func (w *world) reportOnce(k op.Work) bool {
 	w.t.Helper()
-	change, failure := entity.Compute(&k.Operation, nil, nil)
-	if failure != nil {
-		w.t.Fatal(failure)
-	}
-	body, err := op.Marshal(change)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	data, err := op.Marshal(op.Result{
-		Type: op.ResultType, OpID: k.Operation.ID, Target: k.Operation.Target, Attempt: k.Attempt, Executor: "x1", Change: body,
-	})
-	if err != nil {
-		w.t.Fatal(err)
-	}
 	ctx, cancel := context.WithTimeout(w.t.Context(), time.Second)
 	defer cancel()
-	answer, err := w.bus.Report(ctx, k.Partition, data)
-	switch {
-	case errors.Is(err, nats.ErrNoResponders) || errors.Is(err, context.DeadlineExceeded):
-		return false
-	case err != nil:
-		w.t.Fatal(err)
-	}
-	var ack op.ResultAck
-	if err := json.Unmarshal(answer, &ack); err != nil {
+	ack, err := w.tryReport(ctx, "x1", k)
+	if err != nil && !errors.Is(err, nats.ErrNoResponders) && !errors.Is(err, context.DeadlineExceeded) {
 		w.t.Fatal(err)
 	}
 	return ack.Accepted

@@ -48,12 +48,18 @@ func (n *news) hear(l bus.Load) {
 	n.last[l.Partition] = heard{l, time.Now()}
 }
 
+// fresh reports whether the news still say something.
+func (l *heard) fresh() bool { return time.Since(l.at) <= newsAge }
+
+// crowded reports whether the partition as a whole has no room.
+func (l *heard) crowded() bool { return l.MaxOpen > 0 && 100*l.Open >= fullPartition*l.MaxOpen }
+
 // tight reports whether there may be something without room.
 func (n *news) tight() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, l := range n.last {
-		if len(l.Targets) > 0 || l.MaxOpen > 0 && 100*l.Open >= fullPartition*l.MaxOpen {
+		if l.fresh() && (len(l.Targets) > 0 || l.crowded()) {
 			return true
 		}
 	}
@@ -77,7 +83,7 @@ func (n *news) admit(partition int, targets ...string) *op.Error {
 		return e
 	}
 	l, ok := n.last[partition]
-	if !ok {
+	if !ok || !l.fresh() {
 		return nil
 	}
 	l.Open += len(targets)
@@ -93,10 +99,10 @@ func (n *news) admit(partition int, targets ...string) *op.Error {
 // want says what there is a want of. The lock is held.
 func (n *news) want(partition int, targets []string) *op.Error {
 	l, ok := n.last[partition]
-	if !ok || time.Since(l.at) > newsAge {
+	if !ok || !l.fresh() {
 		return nil
 	}
-	if l.MaxOpen > 0 && 100*l.Open >= fullPartition*l.MaxOpen {
+	if l.crowded() {
 		return overloaded(l.RetryAfterMS, "partition %d has %d open operations of %d that it may have", partition, l.Open, l.MaxOpen)
 	}
 	if l.MaxStaged == 0 {

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
@@ -49,4 +50,37 @@ func TestRoomIsGivenAwayOnce(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Whether it may be tight is asked before every request: news that are old say
+// nothing, however much was let through since.
+func TestOldNewsAreNotTight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var n news
+		is := func(want bool, when string) {
+			t.Helper()
+			if n.tight() != want {
+				t.Errorf("%s: tight is %t", when, !want)
+			}
+		}
+		is(false, "without news")
+		n.hear(bus.Load{Open: 49, MaxOpen: 100})
+		is(false, "less than half full")
+		if e := n.admit(0, "user-1"); e != nil {
+			t.Error(e)
+		}
+		is(true, "filled to the half since")
+		<-time.After(newsAge + 1)
+		is(false, "later")
+		for range 100 {
+			if e := n.admit(0, "user-1"); e != nil {
+				t.Error(e)
+			}
+		}
+		is(false, "with much let through")
+		n.hear(bus.Load{Open: 1, MaxOpen: 100, Targets: map[string]int{"user-1": 50}})
+		is(true, "with a crowded target")
+		<-time.After(newsAge + 1)
+		is(false, "long after")
+	})
 }

@@ -161,6 +161,9 @@ func (v *vitals) judgeBus() []finding {
 	if n := v.stats.Violations; n > 0 {
 		found = append(found, finding{Degraded, fmt.Sprintf("the journal breaks %d invariants: `hierarchy verify` names them", n)})
 	}
+	if why := v.stats.Unaudited; why != "" {
+		found = append(found, finding{Degraded, "the journal is not audited as it grows: " + why})
+	}
 	if n := v.stats.Unreadable; n > 0 {
 		found = append(found, finding{Degraded, fmt.Sprintf("%d journal messages are of a schema that this release does not know", n)})
 	}

@@ -48,6 +48,8 @@ func TestHealthIsComputed(t *testing.T) {
 		"full":            {func(v *vitals) { v.probe.intakeFull = .95 }, Degraded, Healthy, Healthy, "95 % full"},
 		"stalled":         {func(v *vitals) { v.probe.stalled = []int{3} }, Degraded, Healthy, Healthy, "partition 3"},
 		"unreadable":      {func(v *vitals) { v.stats.Unreadable = 1 }, Degraded, Healthy, Healthy, "schema"},
+		"a violation":     {func(v *vitals) { v.stats.Violations = 2 }, Degraded, Healthy, Healthy, "breaks 2 invariants"},
+		"unaudited":       {func(v *vitals) { v.stats.Unaudited = "the journal begins at 5" }, Degraded, Healthy, Healthy, "begins at 5"},
 		"no entities":     {func(v *vitals) { v.probe.registry = false }, Healthy, Degraded, Healthy, "entities"},
 		"backlog":         {func(v *vitals) { v.stats.Pending = 10_001 }, Healthy, Healthy, Degraded, "10001 operations are pending"},
 		"stuck":           {func(v *vitals) { v.stats.Overdue = 16 }, Healthy, Healthy, Degraded, "ended 16 s ago"},

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hierarchy-bus/hierarchy/internal/arbiter"
@@ -48,11 +49,17 @@ func newLive(b *bus.Bus, m *metrics.Observer) *live {
 		MaxViolations: 1,
 		OnViolation:   l.violated,
 	})
+	// A series that begins with its first violation has not increased.
+	for _, i := range audit.Invariants() {
+		if group, _, _ := strings.Cut(i.Name, "."); group != "views" && group != "clients" { // which it does not see
+			m.Violations.WithLabelValues(i.Name)
+		}
+	}
 	return l
 }
 
 // begin says where the journal begins. One that was compacted cannot be audited:
-// what its first steps follow from is gone.
+// what its first steps follow from is gone. [Totals] and the health tell it.
 func (l *live) begin(first uint64) {
 	if first > 1 {
 		l.stopped = fmt.Sprintf("the journal begins at %d", first)

@@ -7,15 +7,16 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/hierarchy-bus/hierarchy/internal/arbiter"
 	"github.com/hierarchy-bus/hierarchy/internal/audit"
 	"github.com/hierarchy-bus/hierarchy/internal/await"
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
-	"github.com/hierarchy-bus/hierarchy/internal/cluster"
 	"github.com/hierarchy-bus/hierarchy/internal/metrics"
 	"github.com/hierarchy-bus/hierarchy/internal/observer"
+	"github.com/hierarchy-bus/hierarchy/internal/systest"
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
 
@@ -31,18 +32,8 @@ type watched struct {
 
 func watch(t *testing.T) *watched {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
-	t.Cleanup(cancel)
-	c, err := cluster.Start(ctx, cluster.Options{StoreDir: t.TempDir(), Port: cluster.NoListener})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := c.Stop(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
-	w := &watched{t: t, ctx: ctx, b: c.Bus()}
+	ctx, b := systest.Start(t)
+	w := &watched{t: t, ctx: ctx, b: b}
 	w.m = w.start("observer-live")
 	return w
 }
@@ -180,19 +171,42 @@ func (w *watched) violations() uint64 {
 	return n
 }
 
+// counted adds up what the metric counts of violations, over all invariants.
+func counted(t *testing.T, m *metrics.Observer) (sum float64, series int) {
+	t.Helper()
+	reg := prometheus.NewPedanticRegistry()
+	reg.MustRegister(m.Violations)
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, x := range f.GetMetric() {
+			sum += x.GetCounter().GetValue()
+			series++
+		}
+	}
+	return sum, series
+}
+
 // TestLiveAudit lets a system work, which raises nothing; then somebody writes into
 // the journal who may not, which is counted and told once, though two observers see
 // it. An observer that starts later sees it, too.
 func TestLiveAudit(t *testing.T) {
 	w := watch(t)
 	w.work()
-	if s := w.reads(w.end()); s.Completed < 5 || s.Rejected < 5 || s.Violations != 0 || w.violations() != 0 || testutil.CollectAndCount(w.m.Violations) != 0 {
+	if s := w.reads(w.end()); s.Completed < 5 || s.Rejected < 5 || s.Violations != 0 || w.violations() != 0 {
 		t.Fatalf("a clean run: %+v", s)
+	}
+	sum, series := counted(t, w.m)
+	if sum != 0 || series < 50 {
+		t.Fatalf("a clean run: the metric counts %v in %d series, which a rate needs before the first", sum, series)
 	}
 
 	partition := bus.PartitionOf("e1", w.b.Layout().Partitions)
 	seq := w.intrude(partition)
-	e := w.told()
+	e := w.told() // maybe by the other observer, before this one has read it
+	w.reads(seq)
 	if e.Invariant != audit.LogOwner || e.Seq != seq || e.Partition == nil || *e.Partition != partition || e.Text == "" || e.Type != op.EventType {
 		t.Errorf("told: %+v", e)
 	}
@@ -205,8 +219,8 @@ func TestLiveAudit(t *testing.T) {
 
 	w.work() // the owner was deposed and takes over; nothing else is wrong
 	s := w.reads(w.end())
-	if s.Violations != 1 || testutil.CollectAndCount(w.m.Violations) != 1 {
-		t.Errorf("afterwards: %d violations", s.Violations)
+	if sum, n := counted(t, w.m); s.Violations != 1 || sum != 1 || n != series {
+		t.Errorf("afterwards: %d violations, the metric counts %v in %d series", s.Violations, sum, n)
 	}
 	if n := w.violations(); n != 1 {
 		t.Errorf("told %d times", n)

@@ -97,9 +97,10 @@ func (o *Observer) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if o.live.begin(first); o.live.stopped != "" {
-		o.log.Warn("the journal is not audited", "why", o.live.stopped)
-	}
+	o.live.begin(first)
+	o.mu.Lock()
+	o.audited()
+	o.mu.Unlock()
 	g, ctx := errgroup.WithContext(ctx)
 	if err := o.keepTo(ctx); err != nil {
 		return fmt.Errorf("observer: policy: %w", err)
@@ -162,7 +163,7 @@ func (o *Observer) entry(e *bus.Entry) {
 	o.live.entry(e, s)
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.p.total.Violations = o.live.count
+	o.audited()
 	if err != nil {
 		o.log.Error("journal entry not read", "seq", e.Seq, "error", err)
 		o.p.unreadable(e.Seq, e.Time)
@@ -179,6 +180,16 @@ func (o *Observer) entry(e *bus.Entry) {
 			o.console.Show(now, l)
 		}
 	}
+}
+
+// audited shows what the live audit has found. Whoever asks for that has to hear
+// when it has ended. The lock is held.
+func (o *Observer) audited() {
+	t := &o.p.total
+	if t.Unaudited == "" && o.live.stopped != "" {
+		o.log.Warn("the journal is not audited any more", "why", o.live.stopped)
+	}
+	t.Violations, t.Unaudited = o.live.count, o.live.stopped
 }
 
 // collect keeps up what changes without a step: ages, rates, the state of the

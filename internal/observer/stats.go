@@ -52,6 +52,9 @@ type Totals struct {
 	ProcessedEvents      uint64 `json:"processed_events"` // inputs and effects of all steps
 	Unreadable           uint64 `json:"unreadable_steps"`
 	Violations           uint64 `json:"invariant_violations"` // found by the live audit
+	// Unaudited says why the live audit has ended, or never began: from then on
+	// Violations says nothing. "": it goes on.
+	Unaudited string `json:"unaudited,omitempty"`
 }
 
 // Stats is the projection at one instant: the original's HierarchyMetrics and

@@ -76,7 +76,7 @@ type Monitor struct {
 	// Skew is its clock minus that of this machine; SkewError bounds how wrong
 	// that may be.
 	Skew, SkewError time.Duration
-	Unhealthy       string // what /healthz says, where that is not ok
+	Unhealthy       string // what /healthz says, where that is not ok, or why it says nothing
 }
 
 // Partition is how far a partition has come.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
 	"github.com/hierarchy-bus/hierarchy/internal/natsd"
+	"github.com/hierarchy-bus/hierarchy/internal/natstest"
 	"github.com/hierarchy-bus/hierarchy/internal/service"
 )
 
@@ -108,6 +109,10 @@ func TestMonitors(t *testing.T) {
 		switch r.URL.Path {
 		case "/varz":
 			fmt.Fprint(w, body)
+		case "/mute/varz":
+			fmt.Fprint(w, body)
+		case "/mute/healthz":
+			panic(http.ErrAbortHandler) // cuts the connection off
 		case "/healthz":
 			w.WriteHeader(http.StatusServiceUnavailable)
 			fmt.Fprint(w, `{"status":"error","status_code":503,"error":"JetStream is not current"}`)
@@ -120,11 +125,14 @@ func TestMonitors(t *testing.T) {
 		}
 	}))
 	t.Cleanup(web.Close)
-	got := monitors(t.Context(), []string{web.URL + "/", web.URL + "/plain", web.URL + "/text", web.URL + "/none"}, Server{})
+	got := monitors(t.Context(), []string{web.URL + "/", web.URL + "/plain", web.URL + "/text", web.URL + "/none", web.URL + "/mute"}, Server{})
 	m := got[0]
 	if m.Error != "" || m.ID != "NA" || m.Server != "n1" || !m.SyncAlways || m.SyncInterval != 2*time.Minute || m.Store != 7 || m.MaxStore != 1000 || m.Guessed ||
 		m.Unhealthy != "JetStream is not current" || m.Skew.Abs() < time.Hour {
 		t.Errorf("%+v", m)
+	}
+	if m := got[4]; m.Error != "" || m.Server != "n1" || !m.SyncAlways || !strings.HasPrefix(m.Unhealthy, "/healthz: ") {
+		t.Errorf("a server whose health does not answer: %+v", m)
 	}
 	for i, want := range []string{"", "no JetStream", "not the monitoring port", "404"} {
 		if i > 0 && !strings.Contains(got[i].Error, want) {
@@ -207,16 +215,7 @@ func TestAServerIsAway(t *testing.T) {
 	if testing.Short() {
 		t.Skip("three servers")
 	}
-	c, err := natsd.StartCluster(3, t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Stop)
-	nc, err := c.Connect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
+	c, nc := natstest.Three(t, t.TempDir())
 	ctx, cancel := context.WithTimeout(t.Context(), 150*time.Second)
 	t.Cleanup(cancel)
 	l := bus.DefaultLayout()
@@ -228,8 +227,11 @@ func TestAServerIsAway(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	tick := time.NewTicker(100 * time.Millisecond) // the servers have to get on meanwhile
+	defer tick.Stop()
 	look := func() (*Report, *Stream) { // while there is a leader to ask
 		for {
+			<-tick.C
 			f, err := Look(ctx, b, Options{NoMonitor: true})
 			if err == nil {
 				return Judge(f), f.stream(bus.StreamJournal)

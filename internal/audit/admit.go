@@ -44,6 +44,9 @@ func (v *visit) open(s *arbiter.Submit) *operation {
 		preemptible: s.Operation.Preemptible, maxRetries: s.Operation.Retries(), expected: s.Operation.ExpectedVersion,
 		accepted: v.s.At, status: op.Pending, slot: -1,
 	}
+	if v.a.opts.Events {
+		o.origin = &origin{s.Traceparent, s.CausedBy, s.Operation.RetryOf}
+	}
 	p.belongs(o, v.a.opts.Own != nil && !v.a.opts.Own(o.id))
 	if !o.followUp() {
 		o.expires = v.s.At.Add(p.policy.MaxOperationAge)

@@ -74,6 +74,7 @@ func (v *visit) granted(g *arbiter.Granted) {
 	t.executing = o
 	o.attempt, o.granted, o.winner, o.reason = g.Attempt, v.s.At, "", ""
 	o.claimed, o.told = false, struct{ grace, execution bool }{}
+	o.effective = v.total(o)
 	v.leased(o, g.LeaseEnds)
 	v.stir(t) // who is left may be stronger, without what waiting adds
 }

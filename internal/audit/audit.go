@@ -4,8 +4,18 @@
 // property tests, the simulation and chaos runs share it.
 //
 // The auditor believes nothing that a step says about itself. It keeps its own
-// staging areas, walks the ancestors itself and folds the entities itself; what
-// it shares with the arbiter are the record types and nothing else.
+// staging areas, walks the ancestors itself, reads the policy itself and keeps the
+// entities itself. It does share some code with what it audits, and would share a
+// fault in it:
+//
+//   - the record types, with what package op says of operations: built-in types,
+//     retries, deadlines, names;
+//   - [entity.Apply], which makes one change of an entity; of what it makes, only
+//     revisions, versions and borrowed values are checked;
+//   - [arbiter.DefaultPolicy], in force until a step tells of another;
+//   - [arbiter.EffectBytes] with [arbiter.MaxEffectBytes] and [arbiter.MaxDecisionBytes]:
+//     when a step or a decision is full;
+//   - [arbiter.RecentOperations], how much a partition remembers.
 //
 // # When it goes wrong
 //
@@ -119,16 +129,8 @@ func (r *Report) OK() bool { return r.Total == 0 }
 // follows its first copy closely, so a window is enough.
 const (
 	recentSteps  = 1 << 16
-	boundedSteps = 1 << 13 // with Bounds
+	boundedSteps = 1 << 13 // with Bounds, and as many decisions
 )
-
-// recent is how many ids of steps, and of decisions with Bounds, are remembered.
-func (a *Auditor) recent() int {
-	if a.opts.Bounds.Operations > 0 {
-		return boundedSteps
-	}
-	return recentSteps
-}
 
 // Auditor folds one history. It is not safe for concurrent use. Its memory grows
 // with the open operations and the entities; an operation that ended costs
@@ -139,12 +141,8 @@ type Auditor struct {
 	seq        uint64
 	partitions map[int]*partition
 	order      []*partition // in the order of first sight
-	stepIDs    map[key]struct{}
-	stepRing   []key
-	stepNext   int
-	decisions  map[key]struct{}
-	decided    []key // with Bounds: the ids in decisions, a ring
-	decideNext int
+	stepIDs    ring[struct{}]
+	decisions  ring[struct{}]
 	follows    map[key]*expected
 	cascades   map[key]*cascade // of which not every partition was told yet
 	promised   int              // follow-ups and cascades that were asked for and have not come yet, without those of others
@@ -167,8 +165,6 @@ func New(opts Options) *Auditor {
 	return &Auditor{
 		opts:       opts,
 		partitions: map[int]*partition{},
-		stepIDs:    map[key]struct{}{},
-		decisions:  map[key]struct{}{},
 		follows:    map[key]*expected{},
 		cascades:   map[key]*cascade{},
 		invalid:    map[key]struct{}{},

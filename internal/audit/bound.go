@@ -140,21 +140,31 @@ func (v *visit) unknown(t *target, c *entity.Change) bool {
 	return true
 }
 
-// noteDecision remembers the id of a decision; with Bounds only the last ones: one
-// that is told twice follows its first copy closely.
-func (a *Auditor) noteDecision(k key) {
-	if _, known := a.decisions[k]; known {
-		return
+// ring remembers the last keys, each with a value.
+type ring[V any] struct {
+	of   map[key]V
+	keys []key // in turn, where there is a bound
+	next int
+}
+
+// add remembers a key and forgets the oldest of more than most; 0: none. It
+// reports false if the key is known.
+func (r *ring[V]) add(k key, x V, most int) bool {
+	if _, known := r.of[k]; known {
+		return false
 	}
-	a.decisions[k] = struct{}{}
-	if a.opts.Bounds.Operations == 0 {
-		return
+	if r.of == nil {
+		r.of = map[key]V{}
 	}
-	if len(a.decided) < a.recent() {
-		a.decided = append(a.decided, k)
-		return
+	r.of[k] = x
+	switch {
+	case most == 0:
+	case len(r.keys) < most:
+		r.keys = append(r.keys, k)
+	default:
+		delete(r.of, r.keys[r.next])
+		r.keys[r.next] = k
+		r.next = (r.next + 1) % most
 	}
-	delete(a.decisions, a.decided[a.decideNext])
-	a.decided[a.decideNext] = k
-	a.decideNext = (a.decideNext + 1) % a.recent()
+	return true
 }

@@ -123,7 +123,7 @@ func (v *visit) withParent(e *arbiter.Cancelled, o *operation) {
 		o.target.doubtful, o.target.unsure = true, true
 	}
 	// When it came back, another of its ancestors may not have been cancelled yet.
-	seq, cut := v.p.cut.byKey[ancestor]
+	seq, cut := v.p.cut.of[ancestor]
 	switch late := cut && o.place.Seq <= seq && slices.Contains(o.rank.trail, ancestor); {
 	case d == nil && !late:
 		v.bad(CausesCascade, e.OpID, "cancelled with %s, which is no ancestor on record that was cancelled with its descendants", e.Ancestor)

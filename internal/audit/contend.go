@@ -151,27 +151,32 @@ func (v *visit) lostBy(r *ruling, o *operation) op.Reason {
 	return op.LaterSubmission
 }
 
-// listing checks that nobody was left out.
+// listing checks that nobody was left out: of those that stay, the first are named.
 func (v *visit) listing(t *target, r *ruling) {
 	d := r.d
 	if d.Total != len(r.contenders) {
 		v.bad(ResolutionTotal, d.Winner, "decision %s on target %s counts %d contenders, there are %d", d.ID, t.id, d.Total, len(r.contenders))
 	}
 	listed, named := map[*operation]bool{}, 0
+	var last *operation // the weakest that stays and is named
 	for i := range d.Contenders {
 		o := v.p.open[keyOf(d.Contenders[i].OpID)]
 		if o == nil || listed[o] || o.target != t || o.slot < 0 || held(&v.p.policy, o) {
 			continue // reported with its line
 		}
 		if listed[o] = true; o != r.winner && v.sentence(r, o) == op.VerdictQueued {
-			named++
+			if named++; last == nil || v.better(last, o) {
+				last = o
+			}
 		}
 	}
 	queued := 0
 	for _, o := range r.contenders {
 		switch {
 		case o != r.winner && v.sentence(r, o) == op.VerdictQueued: // most of a crowd
-			queued++
+			if queued++; last != nil && v.better(o, last) && !listed[o] {
+				v.bad(ResolutionUnlisted, o.id, "decision %s on target %s does not list it, but %s, which ranks lower", d.ID, t.id, last.id)
+			}
 		case !listed[o]:
 			v.bad(ResolutionUnlisted, o.id, "decision %s on target %s does not list it, though its status changes", d.ID, t.id)
 		}

@@ -97,33 +97,10 @@ func (v *visit) untold(o *operation, d *doom) {
 	}
 }
 
-// cuts remembers the ancestors whose cancellation took their pending heirs with
-// them, and how far the intake was consumed then. It is as long as the memory of
-// a partition.
-type cuts struct {
-	byKey map[key]uint64
-	ring  []key
-	next  int
-}
-
-func (c *cuts) add(k key, seq uint64) {
-	if _, ok := c.byKey[k]; ok {
-		return
-	}
-	c.byKey[k] = seq
-	if len(c.ring) < arbiter.RecentOperations {
-		c.ring = append(c.ring, k)
-		return
-	}
-	delete(c.byKey, c.ring[c.next])
-	c.ring[c.next] = k
-	c.next = (c.next + 1) % arbiter.RecentOperations
-}
-
 // cascade takes the pending descendants of a cancelled operation along, those
 // that are found out later as well if they were submitted before.
 func (v *visit) cascade(ancestor key) {
-	v.p.cut.add(ancestor, v.p.consumed)
+	v.p.cut.add(ancestor, v.p.consumed, arbiter.RecentOperations)
 	for _, o := range v.p.heirs[ancestor] {
 		if o.status == op.Pending && !o.followUp() {
 			v.doom(o, doom{kind: doomCascade, from: ancestor, maybe: o.rank.old})
@@ -134,11 +111,11 @@ func (v *visit) cascade(ancestor key) {
 // severed takes o along with an ancestor that was cancelled before it was known to
 // be one.
 func (v *visit) severed(o *operation) {
-	if o.followUp() || len(v.p.cut.ring) == 0 {
+	if o.followUp() || len(v.p.cut.of) == 0 {
 		return
 	}
 	for _, k := range o.rank.trail {
-		if seq, ok := v.p.cut.byKey[k]; ok && o.place.Seq <= seq {
+		if seq, ok := v.p.cut.of[k]; ok && o.place.Seq <= seq {
 			v.doom(o, doom{kind: doomCascade, from: k, maybe: o.rank.old})
 			return
 		}

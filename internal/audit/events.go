@@ -1,8 +1,6 @@
 package audit
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
 	"fmt"
 	"slices"
 	"strconv"
@@ -82,7 +80,7 @@ func (v *visit) token(target string) string {
 func (v *visit) tell(e *arbiter.Effect, o *operation) {
 	switch {
 	case e.Accepted != nil:
-		v.operation(&op.Event{Name: op.EventSubmitted, Status: op.Pending}, v.p.open[keyOf(e.Accepted.OpID)])
+		v.tellSubmission(v.p.open[keyOf(e.Accepted.OpID)])
 	case e.Decision != nil:
 		v.tellDecision(e.Decision, o)
 	case e.Granted != nil:
@@ -98,10 +96,18 @@ func (v *visit) tell(e *arbiter.Effect, o *operation) {
 		v.tellRetry(e.Retry, o)
 	case e.Lapsed != nil && !v.goesAway(e.Lapsed):
 		l := e.Lapsed
-		v.operation(&op.Event{Name: op.EventRetry, Attempt: l.Attempt, From: op.Executing, Status: op.Pending, RetryCount: &l.RetryCount}, o)
+		v.operation(&op.Event{Name: op.EventRetry, Attempt: l.Attempt, From: op.Executing, Status: op.Pending, RetryCount: &l.RetryCount, RetryReason: whyLapsed}, o)
 	default:
 		v.tellEnd(e, o)
 	}
+}
+
+func (v *visit) tellSubmission(o *operation) {
+	e := &op.Event{Name: op.EventSubmitted, Status: op.Pending}
+	if o != nil {
+		e.RetryOf = o.origin.retryOf
+	}
+	v.operation(e, o)
 }
 
 func (v *visit) tellEnd(e *arbiter.Effect, o *operation) {
@@ -128,7 +134,9 @@ func (v *visit) tellEnd(e *arbiter.Effect, o *operation) {
 			return // heartbeats and cancels that come too late are ordinary
 		}
 		part := v.p.id
-		v.event(&op.Event{Name: op.EventStaleCommit, OpID: r.OpID, Target: r.Target, Attempt: r.Attempt, Partition: &part}, v.token(r.Target))
+		v.event(&op.Event{
+			Name: op.EventStaleCommit, OpID: r.OpID, Target: r.Target, Attempt: r.Attempt, Partition: &part, RetryReason: r.Why,
+		}, v.token(r.Target))
 	}
 }
 
@@ -140,6 +148,9 @@ func (v *visit) tellDecision(d *op.Decision, o *operation) {
 		return
 	}
 	e := &op.Event{Name: op.EventConflict, Winner: d.Winner, Decision: d.ID, Total: d.Total}
+	if o != nil {
+		e.Effective = v.total(o)
+	}
 	for i := range d.Contenders[:min(len(d.Contenders), maxRefs)] {
 		c := &d.Contenders[i]
 		e.Contenders = append(e.Contenders, op.ContenderRef{OpID: c.OpID, Priority: c.Priority, Effective: c.Effective})
@@ -170,10 +181,15 @@ func (v *visit) tellSuccess(s *arbiter.Succeeded, o *operation) {
 	}
 }
 
+// whyLapsed is the retry_reason of an attempt that nobody finished. The words of the
+// events stand here once more on purpose.
+const whyLapsed = "the attempt's lease ran out"
+
 func (v *visit) tellRetry(r *arbiter.Retry, o *operation) {
 	e := &op.Event{
 		Name: op.EventRetry, From: op.Failed, Status: op.Pending, Reason: r.Reason, Winner: r.Winner, Decision: r.Decision,
 		RetryCount: &r.RetryCount, BackoffMS: float64(r.Delay) / float64(time.Millisecond),
+		RetryReason: "the attempt failed",
 	}
 	if o != nil {
 		e.MaxRetries = &o.maxRetries
@@ -184,9 +200,9 @@ func (v *visit) tellRetry(r *arbiter.Retry, o *operation) {
 	}
 	switch {
 	case r.Reason != "":
-		e.From = op.Pending
+		e.From, e.RetryReason = op.Pending, "lost: "+string(r.Reason)
 	case l != nil && l.OpID == r.OpID:
-		e.From, e.Attempt = op.Executing, l.Attempt
+		e.From, e.RetryReason, e.Attempt = op.Executing, whyLapsed, l.Attempt
 	}
 	v.operation(e, o)
 }
@@ -204,6 +220,13 @@ func (v *visit) operation(e *op.Event, o *operation) {
 		return
 	}
 	e.OpID, e.OpType, e.Target, e.Priority, e.Submitter, e.Code = o.id, o.kind, o.target.id, o.priority, o.submitter, e.Reason.Code()
+	e.Traceparent = o.origin.traceparent
+	if e.CausedBy == "" {
+		e.CausedBy = o.origin.causedBy
+	}
+	if e.Effective == 0 {
+		e.Effective = o.effective
+	}
 	v.event(e, o.target.id)
 }
 
@@ -217,47 +240,6 @@ func (v *visit) event(e *op.Event, token string) {
 func inMS(d time.Duration) *float64 {
 	ms := float64(d) / float64(time.Millisecond)
 	return &ms
-}
-
-// saying shortens what an event says and the history settles. It is never 0.
-func saying(e *op.Event, token string) uint64 {
-	var b strings.Builder
-	p := func(args ...any) {
-		for _, a := range args {
-			fmt.Fprint(&b, a)
-			b.WriteByte(0)
-		}
-	}
-	p(e.Type, e.Name, token, e.ID, e.OpID, e.OpType, e.Target, int(e.Priority), e.At.UnixNano(), e.Process, e.Seq)
-	p(e.Attempt, e.Status, e.From, e.Reason, e.Code, e.Winner, e.Decision, e.Total, e.Submitter, e.Preemptions, e.RetryAfterMS, e.BackoffMS, e.Epoch)
-	for _, c := range e.Contenders {
-		p(c.OpID, int(c.Priority), int(c.Effective))
-	}
-	for _, f := range []*float64{e.ExecutionMS} {
-		if f != nil {
-			p(*f)
-		}
-	}
-	for _, n := range []*int{e.RetryCount, e.MaxRetries, e.Partition} {
-		if n != nil {
-			p(*n)
-		}
-		p("")
-	}
-	if e.Reason != op.Coalesced { // who shares an outcome tells that of another
-		p(e.Version, e.Revision)
-	}
-	if e.Name == op.EventCancelled {
-		p(e.CausedBy)
-	}
-	if f := e.Error; f != nil {
-		p(f.Code, f.Message, f.Terminal, f.Reason)
-	}
-	if e.Detail != nil {
-		p(e.Detail.Code, e.Detail.Field, e.Detail.Message)
-	}
-	h := sha256.Sum256([]byte(b.String()))
-	return max(1, binary.LittleEndian.Uint64(h[:]))
 }
 
 // refusedStep begins the id of the event by which a deposed owner tells that its
@@ -275,7 +257,7 @@ func (a *Auditor) CheckEvent(name op.EventName, token string, e *op.Event) {
 		})
 	}
 	if step, ok := strings.CutPrefix(e.ID, refusedStep); ok && name == op.EventStaleCommit {
-		if _, there := a.stepIDs[keyOf(step)]; there {
+		if _, there := a.stepIDs.of[keyOf(step)]; there {
 			bad(-1, 0, "the journal has the step that was refused")
 		}
 		return

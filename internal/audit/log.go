@@ -80,20 +80,13 @@ func (v *visit) chain() {
 }
 
 func (v *visit) stepID() {
-	a := v.a
-	k := keyOf(v.s.ID)
-	if _, ok := a.stepIDs[k]; ok || v.s.ID == "" {
+	most := recentSteps
+	if v.a.opts.Bounds.Operations > 0 {
+		most = boundedSteps
+	}
+	if v.s.ID == "" || !v.a.stepIDs.add(keyOf(v.s.ID), struct{}{}, most) {
 		v.bad(LogStepID, "", "id %q is empty or was used before", v.s.ID)
-		return
 	}
-	a.stepIDs[k] = struct{}{}
-	if len(a.stepRing) < a.recent() {
-		a.stepRing = append(a.stepRing, k)
-		return
-	}
-	delete(a.stepIDs, a.stepRing[a.stepNext])
-	a.stepRing[a.stepNext] = k
-	a.stepNext = (a.stepNext + 1) % a.recent()
 }
 
 // inputs checks what the step consumed.

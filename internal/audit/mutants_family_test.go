@@ -3,6 +3,7 @@ package audit_test
 import (
 	"encoding/json"
 	"slices"
+	"strings"
 
 	"github.com/hierarchy-bus/hierarchy/internal/arbiter"
 	"github.com/hierarchy-bus/hierarchy/internal/audit"
@@ -178,6 +179,16 @@ func replaced(h *history) {
 	arrives(h, operation("b", "e1", 5, by("ann")), old)
 }
 
+// late lets ann's b supersede her a in a step that is full, so that the next one
+// tells it.
+func late(h *history) {
+	replaced(h)
+	s, old := last(h), last(h).Out[1]
+	s.In = append(inputs(failure("ghost", "e1", 1, hiccup)), s.In...)
+	s.Out = []arbiter.Effect{{Refused: &arbiter.Refused{OpID: "ghost", Target: "e1", Attempt: 1, Why: strings.Repeat("x", arbiter.MaxEffectBytes)}}, s.Out[0]}
+	h.step(1, nil, old)
+}
+
 func supersedeMutants() []mutant {
 	first := func(h *history) *op.Operation { return &h.get(0, 3).In[0].Submit.Operation }
 	return []mutant{
@@ -198,6 +209,10 @@ func supersedeMutants() []mutant {
 			s.Out = append(s.Out, rejected("b", "e1", op.Pending, op.Expired))
 		})},
 		{audit.LifeSuperseded, nil, "the older one stays", altered(replaced, func(h *history) { only(h, 1) })},
+		{audit.LifeSuperseded, nil, "the older one stays beyond the step that was full", alone(func(h *history) {
+			late(h)
+			only(h, 0)
+		})},
 	}
 }
 

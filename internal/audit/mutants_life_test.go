@@ -41,6 +41,10 @@ func lifeMutants() []mutant {
 			h.step(0, inputs(submit(1, operation("a", "e1", 5))), accepted("a"))
 			h.step(1, nil, arbiter.Effect{Lapsed: &arbiter.Lapsed{OpID: "a", Target: "e1"}})
 		})},
+		{audit.LifeTransition, []string{audit.ResolutionNoDecision}, "granted while it executes", alone(func(h *history) {
+			running(h)
+			last(h).Out = append(last(h).Out, granted("a", "e1", 2, 5, "d1", 10))
+		})},
 		{audit.LifeFrom, nil, "rejected from another status", func(h *history) { h.get(0, 8).Out[1].Rejected.From = op.Pending }},
 		{audit.LifeTerminalTwice, []string{audit.LifeAccounting}, "succeeds twice", func(h *history) {
 			h.get(0, 20).Out = append(h.get(0, 20).Out, succeeded("x", "e3", 1, 0))
@@ -127,6 +131,11 @@ func ruleMutants() []mutant {
 			h.step(50, nil, lapsed("a", "e1", 1, 0), rejected("a", "e1", op.Pending, op.MaxRetries))
 		})},
 		{audit.LifeReason, nil, "a terminal error of nobody", func(h *history) { h.get(0, 20).Out[1].Rejected.Reason = op.TerminalError }},
+		{audit.LifeReason, nil, "a failure that is not terminal", alone(func(h *history) {
+			running(h)
+			h.step(20, inputs(failure("a", "e1", 1, hiccup)), failed("a", "e1", 1, hiccup), rejected("a", "e1", op.Failed, op.TerminalError, hiccup))
+		})},
+		{audit.LifeReason, nil, "coalesced, which is no reason to be rejected", alone(func(h *history) { arrives(h, operation("a", "e1", 5), rejected("a", "e1", op.Pending, op.Coalesced)) })},
 		{audit.LifeReason, nil, "cancelled for another reason", func(h *history) { h.get(0, 16).Out[0].Cancelled.Reason = op.Paused }},
 		{audit.LifeLease, nil, "a longer lease", func(h *history) {
 			g := h.get(0, 19).Out[1].Granted

@@ -42,6 +42,8 @@ func resolutionMutants() []mutant {
 			d.Contenders = append(d.Contenders[:1:1], d.Contenders[2:]...)
 		}},
 		{audit.ResolutionUnlisted, nil, "one that stays is left out", func(h *history) { first(h).Contenders = first(h).Contenders[:3] }},
+		{audit.ResolutionUnlisted, nil, "one that stays is listed instead of a better one", alone(func(h *history) { listing(h, 2, op.MaxListed) })},
+		{audit.ResolutionUnlisted, nil, "more that stay are listed than may be", alone(func(h *history) { listing(h, 0, op.MaxListed+1) })},
 		{audit.ResolutionContender, nil, "another priority", func(h *history) { first(h).Contenders[0].Priority = 7 }},
 		{audit.ResolutionContender, nil, "another place", func(h *history) { first(h).Contenders[0].Seq = 1 }},
 		{audit.ResolutionEffective, nil, "another effective priority", func(h *history) { inherited(h).Contenders[0].Effective = 10 }},
@@ -99,14 +101,28 @@ func atMost(h *history, n int) {
 }
 
 // crowd has n operations staged on e1.
-func crowd(h *history, n int) {
+func crowd(h *history, n int, set ...func(*op.Operation)) {
 	var in []arbiter.Input
 	var out []arbiter.Effect
 	for i := range n {
-		o := operation(fmt.Sprint("o", i), "e1", 5)
+		o := operation(fmt.Sprint("o", i), "e1", 5, set...)
 		in, out = append(in, submit(uint64(i+1), o)), append(out, accepted(o.ID))
 	}
 	h.step(0, in, out...)
+}
+
+// listing has o0 win against 20 others that stay. The decision lists the first n of
+// them, without the one of the given number.
+func listing(h *history, without, n int) {
+	crowd(h, 21, onConflict(op.OnConflictQueue))
+	list := []op.Contender{contender(operation("o0", "e1", 5), 1, op.VerdictWon, "")}
+	for i := 1; len(list) <= n; i++ {
+		if i != without {
+			list = append(list, contender(operation(fmt.Sprint("o", i), "e1", 5), uint64(i+1), op.VerdictQueued, op.LaterSubmission)) //nolint:gosec // not negative
+		}
+	}
+	h.step(10, nil, decision("d1", "e1", 0, 10, 10, op.RuleOrder, list...), granted("o0", "e1", 1, 5, "d1", 10))
+	last(h).Out[0].Decision.Total = 21
 }
 
 func shortResolutionMutants() []mutant {
@@ -196,6 +212,11 @@ func shortResolutionMutants() []mutant {
 			running(h)
 			h.step(20, inputs(failure("a", "e1", 1, hiccup)), failed("a", "e1", 1, hiccup), retry("a", "e1", 1, 20, 100))
 			h.step(119, nil, rejected("a", "e1", op.Pending, op.StagingFull, hiccup))
+		})},
+		{audit.ResolutionShed, nil, "shed though another ranks lower", alone(func(h *history) {
+			h.step(0, inputs(policy(func(p *arbiter.Policy) { p.MaxStaged = 2 })))
+			two(h, a, b)
+			h.step(1, inputs(submit(3, operation("c", "e1", 5))), accepted("c"), rejected("b", "e1", op.Pending, op.StagingFull))
 		})},
 		{audit.ResolutionShed, nil, "the better one is shed", alone(func(h *history) {
 			twoStay(h)

@@ -224,6 +224,7 @@ func effectMutants() []mutant {
 		})},
 		{audit.EffectsNoResult, nil, "a success without a change", func(h *history) { result(h, 0, 20).Change = nil }},
 		{audit.EffectsNoResult, nil, "a success out of a failure", func(h *history) { result(h, 0, 20).Failure = hiccup }},
+		{audit.EffectsNoResult, []string{audit.LogUnanswered}, "a success out of an input that is not there", func(h *history) { h.get(0, 20).Out[0].Succeeded.Input = 7 }},
 		{audit.EffectsNoResult, nil, "a failure without one", func(h *history) { result(h, 0, 5).Failure = nil }},
 		{audit.EffectsSuperseded, nil, "a superseded attempt succeeds", func(h *history) {
 			s := h.get(0, 14)

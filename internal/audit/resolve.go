@@ -165,11 +165,13 @@ func (v *visit) decision(d *op.Decision) {
 }
 
 func (v *visit) decisionFacts(t *target, d *op.Decision) {
-	k := keyOf(d.ID)
-	if _, ok := v.a.decisions[k]; ok || d.ID == "" {
+	most := 0
+	if v.a.opts.Bounds.Operations > 0 {
+		most = boundedSteps
+	}
+	if d.ID == "" || !v.a.decisions.add(keyOf(d.ID), struct{}{}, most) {
 		v.bad(ResolutionDecisionID, d.Winner, "id %q is empty or was used before", d.ID)
 	}
-	v.a.noteDecision(k)
 	if !d.At.Equal(v.s.At) {
 		v.bad(ResolutionTime, d.Winner, "decision %s is of %s, its step of %s", d.ID, d.At.Format(timeFormat), v.s.At.Format(timeFormat))
 	}

@@ -50,7 +50,7 @@ type partition struct {
 	missing  map[key][]*operation // staged operations by the ancestor at which their walk ended
 	heirs    map[key][]*operation // open operations by ancestor
 	rivals   map[key][]*operation // open operations by submitter, type and target
-	cut      cuts                 // ancestors whose cancellation took their heirs along
+	cut      ring[uint64]         // ancestors whose cancellation took their heirs along
 	doomed   []*operation         // whose end is settled and has to be told
 	heard    uint32               // operations that ended or were told about
 	targets  map[string]*target
@@ -76,7 +76,7 @@ func newPartition(id int) *partition {
 		id: id, policy: arbiter.DefaultPolicy(),
 		open: map[key]*operation{}, done: map[key]past{}, kin: map[key]kin{},
 		missing: map[key][]*operation{}, heirs: map[key][]*operation{}, rivals: map[key][]*operation{},
-		cut: cuts{byKey: map[key]uint64{}}, targets: map[string]*target{},
+		targets: map[string]*target{},
 	}
 }
 
@@ -130,6 +130,8 @@ type operation struct {
 	accepted    time.Time
 	expires     time.Time // never where zero
 
+	origin *origin // with Options.Events
+
 	status  op.Status
 	slot    int // index in target.staged; -1 outside
 	waiting bool
@@ -145,6 +147,7 @@ type operation struct {
 	lapses      int
 	unclaimed   int // lapses of attempts that nobody had begun
 	preemptions int
+	effective   op.Priority // by which the current attempt was granted
 	granted     time.Time
 	lease       time.Time
 	claimed     bool // a heartbeat came for the current attempt
@@ -160,6 +163,10 @@ type operation struct {
 	missing int  // index in partition.missing, where the rank has an unknown ancestor
 	settled bool // that ancestor was looked for on behalf of this operation
 }
+
+// origin is what the events of an operation tell of its submission and nothing else
+// needs.
+type origin struct{ traceparent, causedBy, retryOf string }
 
 // followUp reports whether o is the other side of a structural operation. Its
 // first side is done, so it may not be lost.

@@ -116,7 +116,7 @@ func TestCleanShortHistoriesBreakNothing(t *testing.T) {
 	for name, tell := range map[string]func(h *history){
 		"preempted": preempted(110), "cancelled at last": ended, "cancelled at once": cancelledAt(110),
 		"orphans": orphans, "orphans found late": foundLate, "shared": both, "failed together": neither, "parted": apart,
-		"superseded": replaced, "aged": aged, "expired after a failure": expiresAfterFailure(hiccup),
+		"superseded": replaced, "superseded a step later": late, "aged": aged, "the first of a crowd are listed": func(h *history) { listing(h, 0, op.MaxListed) }, "expired after a failure": expiresAfterFailure(hiccup),
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHistory()

@@ -20,6 +20,9 @@ func third() []heard {
 	about := func(id string, priority op.Priority, e op.Event) heard {
 		e.OpID, e.OpType, e.Target, e.Priority = id, op.TypeComplexUpdate, "e1", priority
 		e.Type, e.At, e.Process, e.Seq, e.Code = op.EventType, at(20), "r1", 3, e.Reason.Code()
+		if e.Decision != "" && e.Status != op.Rejected && e.Name != op.EventRetry {
+			e.Effective = priority
+		}
 		return heard{"e1", e}
 	}
 	one, three := 1, 3
@@ -32,7 +35,7 @@ func third() []heard {
 		about("a", 5, op.Event{ID: "0-3-4", Name: op.EventRejected, From: op.Pending, Status: op.Rejected, Reason: op.LowerPriority, Winner: "c", Decision: "d3"}),
 		about("b", 5, op.Event{
 			ID: "0-3-5", Name: op.EventRetry, From: op.Pending, Status: op.Pending, Reason: op.LowerPriority, Winner: "c", Decision: "d3",
-			RetryCount: &one, MaxRetries: &three, BackoffMS: 100,
+			RetryCount: &one, MaxRetries: &three, BackoffMS: 100, RetryReason: "lost: " + string(op.LowerPriority),
 		}),
 	}
 }
@@ -55,7 +58,10 @@ func TestEventsAreComparedWithTheirSteps(t *testing.T) {
 		{"one is lost", func(e told) told { return append(e[:1:1], e[2:]...) }, lost},
 		{"another winner", spoilt(0, func(e *heard) { e.Winner = "a" }), event},
 		{"another contender", spoilt(0, func(e *heard) { e.Contenders[1].OpID = "x" }), event},
-		{"another effective priority", spoilt(0, func(e *heard) { e.Contenders[1].Effective = 6 }), event},
+		{"another contender's effective priority", spoilt(0, func(e *heard) { e.Contenders[1].Effective = 6 }), event},
+		{"another effective priority", spoilt(0, func(e *heard) { e.Effective = 9 }), event},
+		{"granted by another effective priority", spoilt(1, func(e *heard) { e.Effective = 9 }), event},
+		{"another effective priority than that of who won", spoilt(3, func(e *heard) { e.Effective = 9 }), nil},
 		{"another target in the subject", spoilt(1, func(e *heard) { e.token = "e2" }), event},
 		{"another target", spoilt(1, func(e *heard) { e.Target = "e2" }), event},
 		{"another operation", spoilt(1, func(e *heard) { e.OpID = "d" }), event},

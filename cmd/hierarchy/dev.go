@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
+	"net"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -52,7 +55,28 @@ func (a *app) dev() *cobra.Command {
 	return cmd
 }
 
+// check refuses addresses that no machine has.
+func (o *devOptions) check(ctx context.Context) error {
+	if o.port < -1 || o.port > math.MaxUint16 {
+		return usagef("--port %d: a port is 1 to %d; 0 or -1 picks a free one", o.port, math.MaxUint16)
+	}
+	if o.http == "" {
+		return nil
+	}
+	_, port, err := net.SplitHostPort(o.http)
+	if err == nil {
+		_, err = net.DefaultResolver.LookupPort(ctx, "tcp", port)
+	}
+	if err != nil {
+		return usagef("--http %s is not HOST:PORT, such as 127.0.0.1:8080: %w", o.http, err)
+	}
+	return nil
+}
+
 func (a *app) runDev(ctx context.Context, o *devOptions) (err error) {
+	if err := o.check(ctx); err != nil {
+		return err
+	}
 	store := o.store
 	if store == "" {
 		if store, err = os.MkdirTemp("", "hierarchy-dev-"); err != nil {
@@ -67,7 +91,7 @@ func (a *app) runDev(ctx context.Context, o *devOptions) (err error) {
 		Executors: o.executors, Resolvers: o.resolvers, SyncAlways: o.sync, Logger: a.logger(), Version: version,
 	})
 	if err != nil {
-		return err
+		return listenHint(err)
 	}
 	a.banner(a.errs, c, o, time.Since(began))
 	if o.urlFile != "" {
@@ -80,6 +104,19 @@ func (a *app) runDev(ctx context.Context, o *devOptions) (err error) {
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.drain)
 	defer cancel()
 	return errors.Join(err, c.Stop(stop))
+}
+
+// listenHint says what to do where an address cannot be listened on. It names both
+// ways out: where another dev has the one port, it has the other one, too.
+func listenHint(err error) error {
+	var listen *net.OpError
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return withHint(err, "another program listens there; `--port 0` takes any free port for NATS, and `--http ''` serves no pages")
+	case errors.As(err, &listen) && listen.Op == "listen":
+		return withHint(err, "--host and --port say where NATS listens, --http where the pages are")
+	}
+	return err
 }
 
 // serve waits for the signal that ends a good run.

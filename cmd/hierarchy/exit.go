@@ -35,6 +35,23 @@ func exitWith(code int, format string, args ...any) error {
 	return daemon.Exit(code, fmt.Errorf(format, args...))
 }
 
+// hinted is an error with a word on how to mend it.
+type hinted struct {
+	error
+	hint string
+}
+
+// Unwrap returns the error inside.
+func (h *hinted) Unwrap() error { return h.error }
+
+// withHint gives err a hint; nil stays nil.
+func withHint(err error, hint string) error {
+	if err == nil {
+		return nil
+	}
+	return &hinted{err, hint}
+}
+
 func usagef(format string, args ...any) error { return exitWith(daemon.ExitUsage, format, args...) }
 
 // exit prints what went wrong and returns the exit code. ctx is the one that a
@@ -60,6 +77,10 @@ func (a *app) exit(ctx context.Context, err error) int {
 }
 
 func hintFor(err error, code int) string {
+	var own *hinted
+	if errors.As(err, &own) {
+		return own.hint
+	}
 	if e := op.AsError(err); e != nil {
 		return e.Hint
 	}

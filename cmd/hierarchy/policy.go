@@ -38,8 +38,9 @@ func parsePolicy(data []byte, rev uint64) (*storedPolicy, error) {
 		return p, nil
 	}
 	if err := json.Unmarshal(data, &p.set); err != nil {
+		err = notAnObject(err)
 		p.invalid = err.Error()
-		return p, fmt.Errorf("the policy is not a JSON object: %w", err)
+		return p, err
 	}
 	err := checkPolicy(data, rev)
 	if err != nil {
@@ -53,7 +54,7 @@ func parsePolicy(data []byte, rev uint64) (*storedPolicy, error) {
 func checkPolicy(data []byte, rev uint64) error {
 	parsed, err := arbiter.ParsePolicy(data, rev)
 	if err != nil {
-		return op.Errorf(op.CodeBadPolicy, "", "%s", strings.TrimPrefix(err.Error(), "arbiter: policy: "))
+		return op.Errorf(op.CodeBadPolicy, "", "%s", policyMistake(data, err))
 	}
 	_, err = registry.New(parsed)
 	return err
@@ -114,7 +115,7 @@ func readRevision(ctx context.Context, b *bus.Bus, rev uint64) (*storedPolicy, e
 func (a *app) changedPolicy(ctx context.Context, b *bus.Bus, c *configChange, args []string) (before, after *storedPolicy, err error) {
 	var data []byte
 	if c.file != "" {
-		if data, err = a.readFile(c.file); err != nil {
+		if data, err = a.readFile("file", c.file); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -151,11 +152,25 @@ func (a *app) changedPolicy(ctx context.Context, b *bus.Bus, c *configChange, ar
 	return before, after, nil
 }
 
-// readFile reads a file of modest size; - is stdin.
-func (a *app) readFile(name string) ([]byte, error) {
+// openInput opens a file that a flag names. A file that cannot be read is wrong
+// usage, whichever command wants it.
+func openInput(flag, name string) (*os.File, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, usagef("--%s: %w", flag, err)
+	}
+	if st, err := f.Stat(); err == nil && st.IsDir() {
+		_ = f.Close() // nothing was read
+		return nil, usagef("--%s: %s is a directory", flag, name)
+	}
+	return f, nil
+}
+
+// readFile reads a file of modest size that a flag names; - is stdin.
+func (a *app) readFile(flag, name string) ([]byte, error) {
 	in := a.in
 	if name != "-" {
-		f, err := os.Open(name)
+		f, err := openInput(flag, name)
 		if err != nil {
 			return nil, err
 		}

@@ -104,7 +104,7 @@ func (a *app) triedPolicy(ctx context.Context, b *bus.Bus, which string) (policy
 			name = "the built-in policy"
 		}
 	default:
-		data, err = a.readFile(which)
+		data, err = a.readFile("policy", which)
 		name = "the policy of " + which
 	}
 	if err != nil {

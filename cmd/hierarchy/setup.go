@@ -29,13 +29,17 @@ number of partitions, is refused and named.`,
   hierarchy setup --diff`,
 		Args: atMost(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			asked := setupOf{want, cmd.Flags().Changed}
+			if err := want.Check(); err != nil {
+				return usagef("%v", err)
+			}
 			ctx := cmd.Context()
 			if patience > 0 {
 				var cancel context.CancelFunc
 				ctx, cancel = context.WithTimeout(ctx, patience)
 				defer cancel()
 			}
-			return a.runSetup(ctx, setupOf{want, cmd.Flags().Changed}, patience > 0, diff)
+			return a.runSetup(ctx, asked, patience > 0, diff)
 		},
 	}
 	f := cmd.Flags()
@@ -79,6 +83,15 @@ func (a *app) runSetup(ctx context.Context, want setupOf, patient, diff bool) er
 		case <-tick.C:
 		}
 	}
+}
+
+// alone says in words what a server cannot do that is in no cluster.
+func alone(err error) error {
+	if !errors.Is(err, bus.ErrNoCluster) {
+		return err
+	}
+	return withHint(exitWith(daemon.ExitOther, "this server is in no cluster, so it keeps only one copy of each stream"),
+		"join three servers or more into a cluster first, or leave --replicas out")
 }
 
 // setupOf is what the flags ask for, and which of them were given.
@@ -131,7 +144,8 @@ func (a *app) trySetup(ctx context.Context, asked setupOf, diff bool) ([]bus.Cha
 	if diff {
 		return bus.Diff(ctx, nc, want)
 	}
-	return bus.Setup(ctx, nc, want)
+	changes, err := bus.Setup(ctx, nc, want)
+	return changes, alone(err)
 }
 
 func (a *app) told(changes []bus.Change, diff bool) error {

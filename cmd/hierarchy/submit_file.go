@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"strings"
 	"time"
 
@@ -24,9 +23,10 @@ import (
 type fileReport struct {
 	Type      string         `json:"type"`
 	Lines     int            `json:"lines"`
-	Refused   int            `json:"refused"`   // bad lines
-	Submitted int            `json:"submitted"` // durable
-	Messages  int            `json:"messages"`  // intake messages they took
+	Empty     bool           `json:"empty,omitempty"` // there was nothing but blank lines
+	Refused   int            `json:"refused"`         // bad lines
+	Submitted int            `json:"submitted"`       // durable
+	Messages  int            `json:"messages"`        // intake messages they took
 	Waited    bool           `json:"waited"`
 	Succeeded int            `json:"succeeded"`
 	Rejected  int            `json:"rejected"`
@@ -68,7 +68,7 @@ func (a *app) submitFile(ctx context.Context, b *bus.Bus, o *submitOptions) erro
 		late = l.follow(ctx)
 		l.bar.end()
 	}
-	r := l.report(sum, time.Since(began))
+	r := l.report(sum, err, time.Since(began))
 	if perr := a.print(r, r.show, l.ids...); perr != nil {
 		return perr
 	}
@@ -83,7 +83,7 @@ func (l *fileLoad) open() (io.Reader, func(), error) {
 	}
 	in, done := l.app.in, func() {}
 	if l.file != "-" {
-		f, err := os.Open(l.file)
+		f, err := openInput("file", l.file)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -172,7 +172,7 @@ func (l *fileLoad) follow(ctx context.Context) error {
 	}
 }
 
-func (l *fileLoad) report(sum submitter.Summary, took time.Duration) *fileReport {
+func (l *fileLoad) report(sum submitter.Summary, err error, took time.Duration) *fileReport {
 	r := &fileReport{
 		Type: "ops.v1.submit_report", Lines: sum.Lines, Refused: sum.Refused, Submitted: sum.Acked,
 		Messages: sum.Messages, Seconds: took.Seconds(),
@@ -180,6 +180,7 @@ func (l *fileLoad) report(sum submitter.Summary, took time.Duration) *fileReport
 	if took > 0 {
 		r.Rate = float64(r.Submitted) / took.Seconds()
 	}
+	r.Empty = err == nil && sum.Acked == 0 && sum.Refused == 0
 	if l.watch != nil {
 		c := l.watch.Counts()
 		r.Waited, r.Succeeded, r.Rejected, r.Cancelled, r.Open = true, c.Succeeded, c.Rejected, c.Cancelled, c.Open()
@@ -189,6 +190,10 @@ func (l *fileLoad) report(sum submitter.Summary, took time.Duration) *fileReport
 }
 
 func (r *fileReport) show(w io.Writer) {
+	if r.Empty {
+		fmt.Fprintln(w, "the input is empty: there was nothing to submit")
+		return
+	}
 	fmt.Fprintf(w, "%d operations submitted in %d messages, %.2f s, %.0f/s\n", r.Submitted, r.Messages, r.Seconds, r.Rate)
 	if r.Refused > 0 {
 		fmt.Fprintf(w, "%s refused\n", plural(r.Refused, "line"))

@@ -141,7 +141,7 @@ func (p *page) anchors() map[string]bool {
 
 // TestLinks follows every link into the repository.
 func TestLinks(t *testing.T) {
-	for _, name := range []string{"README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/protocol.md", "docs/operations.md"} {
+	for _, name := range []string{"README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/protocol.md", "docs/operations.md", "docs/reliability.md", "docs/adr/README.md"} {
 		p := read(t, name)
 		for _, m := range link.FindAllStringSubmatch(p.prose(), -1) {
 			to := p

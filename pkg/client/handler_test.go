@@ -225,7 +225,14 @@ func TestNamedHandlersGoOn(t *testing.T) {
 			}
 		}
 	}
+	told := c.Watch(patient(t), client.WatchOptions{Pattern: "entity.created"})
 	do(t, c, create("before", "user-0"))
+	for e, err := range told { // which may be after the end of the operation
+		if err != nil || e.OpID != "before" {
+			t.Fatal(e.OpID, err)
+		}
+		break
+	}
 	first := subscribe(c)
 	do(t, c, create("a", "user-1"))
 	await(1)

@@ -191,3 +191,20 @@ func TestGroups(t *testing.T) {
 		}
 	}
 }
+
+// TestCompared: copies were compared where one stream has two.
+func TestCompared(t *testing.T) {
+	one, two := verify.StreamCopies{Copies: make([]verify.Copy, 1)}, verify.StreamCopies{Copies: make([]verify.Copy, 2)}
+	for _, c := range []struct {
+		streams []verify.StreamCopies
+		want    bool
+	}{
+		{nil, false},
+		{[]verify.StreamCopies{one, one}, false},
+		{[]verify.StreamCopies{one, two}, true},
+	} {
+		if got := compared(&verify.Replicas{Streams: c.streams}); got != c.want {
+			t.Errorf("%d streams: %v", len(c.streams), got)
+		}
+	}
+}

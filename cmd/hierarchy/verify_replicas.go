@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
 	"github.com/hierarchy-bus/hierarchy/internal/verify"
@@ -18,7 +20,7 @@ func (a *app) compare(ctx context.Context, b *bus.Bus, o verify.ReplicaOptions) 
 	r, err := verify.CompareReplicas(ctx, b, o)
 	bar.end()
 	if err != nil {
-		return unchecked(err)
+		return unchecked(noSuchStream(ctx, b, o.Streams, err))
 	}
 	var names []string
 	for i := range r.Divergences {
@@ -32,8 +34,46 @@ func (a *app) compare(ctx context.Context, b *bus.Bus, o verify.ReplicaOptions) 
 		return exitWith(exitViolated, "copies differ in %s", plural(r.Total, "range"))
 	case len(unread) > 0:
 		return exitWith(exitUnchecked, "not compared: %s", unread[0])
+	case !compared(r):
+		return withHint(exitWith(exitUnchecked, "nothing was compared: no stream has two copies"),
+			"`hierarchy setup --replicas 3` keeps three copies, on a cluster of three servers or more")
 	}
 	return nil
+}
+
+// compared reports whether there was anything to compare: a stream with two
+// copies.
+func compared(r *verify.Replicas) bool {
+	return slices.ContainsFunc(r.Streams, func(s verify.StreamCopies) bool { return len(s.Copies) > 1 })
+}
+
+// noSuchStream turns err into one of usage if the server has no stream of a given
+// name. It asks only after the comparison has failed: until then nobody has to know.
+func noSuchStream(ctx context.Context, b *bus.Bus, given []string, err error) error {
+	if len(given) == 0 {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	var all, ours []string
+	list := b.JetStream().ListStreams(ctx) // what the comparison may ask, too
+	for info := range list.Info() {
+		name := info.Config.Name
+		all = append(all, name)
+		if strings.HasPrefix(name, "OPS_") || strings.HasPrefix(name, "KV_OPS_") || strings.HasPrefix(name, "OBJ_OPS_") {
+			ours = append(ours, name)
+		}
+	}
+	if list.Err() != nil {
+		return err
+	}
+	slices.Sort(ours)
+	for _, name := range given {
+		if !slices.Contains(all, name) {
+			return usagef("--stream: there is no stream %s; there are %s", name, strings.Join(ours, ", "))
+		}
+	}
+	return err
 }
 
 // digestShown is how much of a digest tells two copies apart for a person.

@@ -52,6 +52,7 @@ type copyReader struct {
 	copy     Copy
 	consumer string
 	sub      *nats.Subscription
+	pull     func(context.Context) error // takes one batch; nil: there is nothing to read
 	items    []item
 	done     bool      // nothing more is expected
 	since    time.Time // when the server had no more for the first time in a row
@@ -158,7 +159,7 @@ func drop(nc *nats.Conn, stream, name string) {
 }
 
 func (r *copyReader) begin(name string) (err error) {
-	r.consumer, r.running = name, newDigest()
+	r.consumer, r.running, r.pull = name, newDigest(), r.batch
 	r.sub, err = r.conn.SubscribeSync(r.conn.NewInbox())
 	return err
 }
@@ -204,7 +205,7 @@ func (r *copyReader) fill(ctx context.Context) error {
 	if len(r.items) > 0 || r.done {
 		return nil
 	}
-	if r.sub == nil { // there is nothing to read
+	if r.pull == nil {
 		r.done = true
 		return nil
 	}
@@ -223,9 +224,9 @@ func (r *copyReader) fill(ctx context.Context) error {
 	return nil
 }
 
-// pull asks for one batch and takes it. It ends when the batch is complete, or
+// batch asks for one batch and takes it. It ends when the batch is complete, or
 // nothing more is there.
-func (r *copyReader) pull(ctx context.Context) error {
+func (r *copyReader) batch(ctx context.Context) error {
 	request, err := json.Marshal(map[string]any{"batch": copyBatch, "max_bytes": copyBytes, "expires": pullExpires})
 	if err != nil {
 		return err

@@ -16,8 +16,9 @@ import (
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
 
-// feedIdle is how long the rest of a feed may take to come before it is taken for
-// its end: the last message may have gone by age, or be none of ours.
+// feedIdle is how long a feed may be silent before nobody waits for the rest of it:
+// that may have gone by age or been trimmed. Where it is still there the feed stands
+// still, as it does while its stream has no leader, and nothing is said about it.
 const feedIdle = 5 * time.Second
 
 // sparse remembers when some entries of the journal were stored, so that it can
@@ -57,28 +58,43 @@ func (p *pass) state(ctx context.Context, stream string) (first uint64, at time.
 	return i.FirstSeq, i.FirstTime, i.LastSeq, nil
 }
 
-// until returns a context that ends when beat was not called for [feedIdle].
-func until(ctx context.Context) (c context.Context, beat func(), stop func()) {
+// until returns a context that ends when beat was not called for so long.
+func until(ctx context.Context, idle time.Duration) (c context.Context, beat func(), stop func()) {
 	c, cancel := context.WithCancel(ctx)
-	t := time.AfterFunc(feedIdle, cancel)
-	return c, func() { t.Reset(feedIdle) }, func() { t.Stop(); cancel() }
+	t := time.AfterFunc(idle, cancel)
+	return c, func() { t.Reset(idle) }, func() { t.Stop(); cancel() }
 }
+
+// stoodStill notes that a feed has not delivered what its stream holds.
+func (p *pass) stoodStill(what string, at, last uint64) {
+	p.result.Unchecked = append(p.result.Unchecked, fmt.Sprintf("%s: the feed stood still at %d of %d", what, at, last))
+}
+
+// agedOut reports whether a stream holds nothing of what it was given.
+func agedOut(first, last uint64) bool { return last > 0 && first > last }
 
 // events compares the public feed with the journal.
 func (p *pass) events(ctx context.Context) error {
-	_, _, last, err := p.state(ctx, bus.StreamEvents)
+	first, _, last, err := p.state(ctx, bus.StreamEvents)
+	if err != nil || agedOut(first, last) {
+		return err
+	}
+	heard, err := p.hear(ctx, last)
 	if err != nil {
 		return err
 	}
-	if err := p.hear(ctx, last); err != nil {
-		return err
-	}
-	first, at, _, err := p.state(ctx, bus.StreamEvents)
+	first, at, end, err := p.state(ctx, bus.StreamEvents)
 	if err != nil {
 		return err
 	}
 	from := uint64(0)
-	if first > 1 { // what was told before that may have aged out
+	switch {
+	case agedOut(first, end):
+		return nil
+	case heard < last && first <= last:
+		p.stoodStill("the events", heard, last)
+		return nil
+	case first > 1: // what was told before that may have
 		from = p.stored.from(at)
 	}
 	for id := range p.bus.Layout().Partitions {
@@ -89,24 +105,25 @@ func (p *pass) events(ctx context.Context) error {
 	return nil
 }
 
-func (p *pass) hear(ctx context.Context, last uint64) error {
+// hear reads the events up to a sequence, and returns that of the last one heard.
+func (p *pass) hear(ctx context.Context, last uint64) (heard uint64, err error) {
 	if last == 0 {
-		return nil
+		return 0, nil
 	}
-	feed, beat, stop := until(ctx)
+	feed, beat, stop := until(ctx, p.idle)
 	defer stop()
 	for e, err := range p.bus.Events(feed, bus.EventQuery{FromSeq: 1}) {
 		if err != nil {
-			return fmt.Errorf("verify: events: %w", err)
+			return heard, fmt.Errorf("verify: events: %w", err)
 		}
 		beat()
 		p.heard(&e)
 		p.progress()
-		if e.Seq >= last {
+		if heard = e.Seq; heard >= last {
 			break
 		}
 	}
-	return ctxErr(ctx)
+	return heard, ctxErr(ctx)
 }
 
 // heard takes one event. What an observer tells is of no step.
@@ -136,40 +153,45 @@ func (p *pass) intake(ctx context.Context) error {
 		if last == 0 {
 			continue
 		}
-		if err := p.take(ctx, id, last); err != nil {
+		taken, err := p.take(ctx, id, last)
+		if err != nil {
 			return err
 		}
 		first, found, err := p.firstIntake(ctx, id)
-		if err != nil {
+		switch {
+		case err != nil:
 			return fmt.Errorf("verify: intake of partition %d: %w", id, err)
-		}
-		if found {
+		case found && taken < last && first <= last:
+			p.stoodStill(fmt.Sprintf("the intake of partition %d", id), taken, last)
+		case found:
 			p.auditor.CheckInvented(id, first)
 		}
 	}
 	return nil
 }
 
-func (p *pass) take(ctx context.Context, id int, last uint64) error {
+// take reads what the intake holds for a partition up to a sequence, and returns
+// that of the last message that came.
+func (p *pass) take(ctx context.Context, id int, last uint64) (taken uint64, err error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	feed, err := p.bus.Intake(ctx, id, 0)
 	if err != nil {
-		return fmt.Errorf("verify: intake of partition %d: %w", id, err)
+		return 0, fmt.Errorf("verify: intake of partition %d: %w", id, err)
 	}
 	for {
 		select {
 		case m, ok := <-feed.C():
 			if !ok {
-				return errors.Join(feed.Err(), ctx.Err())
+				return taken, errors.Join(feed.Err(), ctx.Err())
 			}
 			p.result.Intake++
 			p.auditor.CheckIntake(id, m.Seq)
-			if m.Seq >= last {
-				return nil
+			if taken = m.Seq; taken >= last {
+				return taken, nil
 			}
-		case <-time.After(feedIdle): // trimmed meanwhile
-			return nil
+		case <-time.After(p.idle): // trimmed meanwhile, or it stands still
+			return taken, nil
 		}
 	}
 }
@@ -215,9 +237,9 @@ func (e *AckError) Error() string {
 	return fmt.Sprintf("acknowledgements, line %d: %s", e.Line, e.Why)
 }
 
-// acks compares what clients were told with the history. An acknowledged
-// submission may still wait in the intake, so that has to be consumed first.
-func (p *pass) acks(ctx context.Context) error {
+// consumed reads on until the steps have consumed what the intake holds now, which
+// is where an acknowledged submission may still wait.
+func (p *pass) consumed(ctx context.Context) error {
 	if p.Acks == nil {
 		return nil
 	}
@@ -229,18 +251,21 @@ func (p *pass) acks(ctx context.Context) error {
 		}
 		ends[id] = last
 	}
-	behind := func(context.Context) (bool, error) {
+	return p.wait(ctx, func(context.Context) (bool, error) {
+		p.unread = false
 		for id, last := range ends {
-			if p.tips[id].cursor < last {
-				return false, nil
-			}
+			p.unread = p.unread || p.tips[id].cursor < last
 		}
-		return true, nil
-	}
-	if err := p.wait(ctx, behind, p.read); err != nil {
-		return err
-	}
-	if ok, _ := behind(ctx); !ok {
+		return !p.unread, nil
+	}, p.read)
+}
+
+// acks compares what clients were told with the history.
+func (p *pass) acks(context.Context) error {
+	switch {
+	case p.Acks == nil:
+		return nil
+	case p.unread:
 		p.result.Unchecked = append(p.result.Unchecked, "the acknowledgements: the intake is not consumed, and what was acknowledged may be in it")
 		return nil
 	}

@@ -38,7 +38,7 @@ func (m *merge) run(ctx context.Context, all []*copyReader) error {
 			behind = behind || !ok && !r.done
 		}
 		switch {
-		case seq == 0: // every copy is at its end
+		case seq == 0 && !behind: // every copy is at its end
 			return nil
 		case !behind:
 			m.compare(seq, live)

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"fmt"
@@ -256,14 +257,26 @@ func (c *comparison) run(ctx context.Context) (StreamCopies, []Divergence, error
 		only := Copy{Node: s.nodes[0], Leader: true, First: s.first, Last: s.last, Messages: s.messages}
 		return StreamCopies{Stream: s.name, Replicas: s.replicas, UpTo: s.last, Copies: []Copy{only}}, nil, nil
 	}
-	copies, found, err := c.look(ctx, 1, c.info.last)
+	return confirmed(c.info.last, func(from, to uint64) (StreamCopies, []Divergence, error) { return c.look(ctx, from, to) })
+}
+
+// confirmed looks from the first sequence to the last one, and again at what
+// differed. A copy that the second look could not read was not compared: what the
+// first one saw in it may have passed, or not.
+func confirmed(last uint64, look func(from, to uint64) (StreamCopies, []Divergence, error)) (StreamCopies, []Divergence, error) {
+	all, found, err := look(1, last)
 	for again := 1; again < looks && err == nil && len(found) > 0; again++ {
+		var now StreamCopies
 		var second []Divergence
-		if _, second, err = c.look(ctx, found[0].First, lastOf(found)); err == nil {
-			found = lasting(found, second)
+		if now, second, err = look(found[0].First, lastOf(found)); err != nil {
+			break
+		}
+		found = lasting(found, second)
+		for i := range now.Copies { // the same nodes in the same order
+			all.Copies[i].Unread = cmp.Or(all.Copies[i].Unread, now.Copies[i].Unread)
 		}
 	}
-	return copies, found, err
+	return all, found, err
 }
 
 func lastOf(found []Divergence) uint64 {

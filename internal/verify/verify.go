@@ -42,6 +42,8 @@ type Options struct {
 	// Progress is told how much of the journal and the events is read. It may be
 	// nil.
 	Progress func(read, last uint64)
+
+	idle time.Duration // 0: feedIdle; tests have less time
 }
 
 // Result is what a check found.
@@ -69,6 +71,9 @@ func Run(ctx context.Context, b *bus.Bus, o Options) (*Result, error) {
 	}
 	if o.Progress == nil {
 		o.Progress = func(uint64, uint64) {}
+	}
+	if o.idle == 0 {
+		o.idle = feedIdle
 	}
 	p := &pass{
 		bus: b, Options: o,
@@ -112,6 +117,7 @@ type pass struct {
 	tips     map[int]tip
 	lagging  map[int]bool
 	stored   sparse
+	unread   bool   // the intake may hold what was acknowledged, with Acks
 	done     uint64 // messages read, for the progress
 	expected uint64
 	result   Result
@@ -163,8 +169,10 @@ func (p *pass) replay(s *arbiter.Step) error {
 	return m.Replay(s)
 }
 
-// follow reads the journal to its end and, if that is asked for, on until
-// nothing is under way; then it waits for the outputs of what was read.
+// follow reads the journal to its end and, if that is asked for, on until nothing
+// is under way or what was acknowledged is consumed. Only then it waits for the
+// outputs of what was read: whatever was read later would have views that lag
+// without anybody knowing.
 func (p *pass) follow(ctx context.Context) error {
 	if err := p.read(ctx); err != nil {
 		return err
@@ -173,6 +181,9 @@ func (p *pass) follow(ctx context.Context) error {
 		if err := p.wait(ctx, p.calm, p.read); err != nil {
 			return err
 		}
+	}
+	if err := p.consumed(ctx); err != nil {
+		return err
 	}
 	return p.wait(ctx, p.told, func(context.Context) error { return nil })
 }

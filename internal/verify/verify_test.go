@@ -12,7 +12,7 @@ import (
 	"github.com/hierarchy-bus/hierarchy/internal/audit"
 	"github.com/hierarchy-bus/hierarchy/internal/await"
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
-	"github.com/hierarchy-bus/hierarchy/internal/cluster"
+	"github.com/hierarchy-bus/hierarchy/internal/systest"
 	"github.com/hierarchy-bus/hierarchy/internal/verify"
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
@@ -21,21 +21,11 @@ import (
 // which nobody writes any more.
 func history(t *testing.T) (context.Context, *bus.Bus) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
-	t.Cleanup(cancel)
-	c, err := cluster.Start(ctx, cluster.Options{StoreDir: t.TempDir(), Port: cluster.NoListener})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := c.Stop(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
-	w := await.Start(ctx, c.Bus())
+	ctx, b := systest.Start(t)
+	w := await.Start(ctx, b)
 	defer w.Stop()
 	send := func(target, body string, ids ...string) {
-		if _, err := c.Bus().Publish(ctx, bus.SubmitSubject(target), []byte(body), "", nil); err != nil {
+		if _, err := b.Publish(ctx, bus.SubmitSubject(target), []byte(body), "", nil); err != nil {
 			t.Fatal(err)
 		}
 		w.Expect(ids...)
@@ -48,7 +38,7 @@ func history(t *testing.T) (context.Context, *bus.Bus) {
 		send(id, `{"op_id":"new-`+id+`","op_type":"create_entity","params":{"fields":{"n":1}}}`, "new-"+id)
 		send(id, `[{"op_id":"won-`+id+`","op_type":"version_entity","priority":8},{"op_id":"lost-`+id+`","op_type":"version_entity"}]`, "won-"+id, "lost-"+id)
 	}
-	return ctx, c.Bus()
+	return ctx, b
 }
 
 func check(ctx context.Context, t *testing.T, b *bus.Bus, o verify.Options) *verify.Result {

@@ -3,6 +3,7 @@ package sim
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -31,7 +32,6 @@ type check struct {
 	acked    map[string]uint64 // ids that a client was told are safe, with their place
 	ackedBad map[uint64]bool   // messages without an operation that a client was told are safe
 	claimed  map[string]bool   // attempts whose result an executor was told counted
-	eventful []string          // steps that events must tell of, as in the events' ids
 	seen     map[string]string // how an operation ended, as a reader was told
 	failed   []string
 }
@@ -48,6 +48,7 @@ func newCheck(w *world) *check {
 		PartitionOf: func(target string) int { return bus.PartitionOf(target, w.partitions) },
 		Partitions:  w.partitions,
 		Replay:      c.replay,
+		Events:      true,
 	})
 	return c
 }
@@ -84,11 +85,8 @@ func (c *check) replay(s *arbiter.Step) error {
 			c.invalid[in.Invalid.Seq] = true
 		}
 	}
-	told := false
 	for i := range s.Out {
-		e := &s.Out[i]
-		told = told || e.Accepted != nil || e.Granted != nil || e.Succeeded != nil || e.Failed != nil || e.Rejected != nil || e.Cancelled != nil
-		switch {
+		switch e := &s.Out[i]; {
 		case e.Succeeded != nil:
 			c.results[attemptKey(e.Succeeded.OpID, e.Succeeded.Attempt)] = true
 		case e.Failed != nil:
@@ -98,9 +96,6 @@ func (c *check) replay(s *arbiter.Step) error {
 		case e.Cancelled != nil:
 			c.w.stats.reason(string(e.Cancelled.Reason), 1)
 		}
-	}
-	if told {
-		c.eventful = append(c.eventful, fmt.Sprintf("%d-%d", s.Partition, s.Number))
 	}
 	return c.fold.Step(c.seq, s)
 }
@@ -165,6 +160,7 @@ func (c *check) finish() {
 		return
 	}
 	c.views()
+	c.events()
 	r := c.auditor.Finish(true)
 	for i := range r.Violations {
 		c.failed = append(c.failed, r.Violations[i].String())
@@ -185,21 +181,22 @@ func (c *check) finish() {
 		}
 	}
 	c.ends()
-	c.events()
 	c.count(&r)
 }
 
-// events asks whether every step that means something to an operation was told.
+// events has the auditor compare everything that was told with the steps.
 func (c *check) events() {
-	told := map[string]bool{}
 	for _, m := range c.w.events.msgs {
-		id := first(m.header, headerMsgID)
-		told[id[:max(0, strings.LastIndexByte(id, '-'))]] = true
-	}
-	for _, step := range c.eventful {
-		if !told[step] {
-			c.fail("views.events", "step %s was never told", step)
+		name, token, err := bus.ParseEvent(m.subject)
+		var e op.Event
+		if err = errors.Join(err, json.Unmarshal(m.data, &e)); err != nil {
+			c.fail("views.event", "%s: %v", m.subject, err)
+			continue
 		}
+		c.auditor.CheckEvent(name, token, &e)
+	}
+	for p := range c.tips {
+		c.auditor.UntoldEvents(p, 0)
 	}
 }
 

@@ -62,7 +62,7 @@ func (c *submitter) try(t *task, v *wish) {
 	if v.read != "" {
 		if data, ok, _ := log.Record(context.Background(), v.read); ok {
 			c.w.stats.Reads++
-			c.w.check.read(data)
+			c.w.check.read(c.w.say(data))
 		}
 		c.at, c.tries = c.at+1, 0
 		return

@@ -18,18 +18,16 @@ import (
 // Faults are how often each kind of fault happens, in a thousand of its
 // occasions. A seed draws them, so that histories differ in kind.
 type Faults struct {
-	Lost     int // a request that never arrives
-	Late     int // a request that arrives after its sender has given up
-	Unheard  int // an answer that never arrives
-	Busy     int // a write that is told to try again
-	Short    int // an append whose sender loses patience at once
-	Crash    int // a process dies at a call of the log: before it, or between it and its answer
-	Twice    int // a report or a delivery that comes twice
-	Dropped  int // a report, an answer to it or an event that is lost
-	Stall    int // an intake feed that stands still for a while
-	Redeliv  int // work that is delivered again although somebody has it
-	Slow     int // a call that takes much longer than others
-	BadClock bool
+	Lost    int // a request that never arrives
+	Late    int // a request that arrives after its sender has given up
+	Unheard int // an answer that never arrives
+	Busy    int // a write that is told to try again
+	Short   int // an append whose sender loses patience at once
+	Crash   int // a process dies at a call of the log: before it, or between it and its answer
+	Twice   int // a report or a delivery that comes twice
+	Dropped int // a report, an answer to it or an event that is lost
+	Stall   int // an intake feed that stands still for a while
+	Slow    int // a call that takes much longer than others
 }
 
 // cluster is the model of the server: the streams, and how requests reach them.
@@ -171,7 +169,7 @@ func (c *cluster) call(s *stream, what, key string, write bool, do func() int) (
 
 // maybeCrash ends the process of the running task now and then.
 func (c *cluster) maybeCrash(p *process, what, key string) {
-	if p.mortal && c.k.chance(c.faults.Crash) {
+	if c.k.chance(c.faults.Crash) {
 		c.stats.Crashes++
 		c.k.trace.add(c.k.now, p.name, "DIES at "+what, key, 0, 0)
 		p.crash()

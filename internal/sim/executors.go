@@ -153,7 +153,7 @@ func (c *client) Report(_ context.Context, partition int, data []byte) ([]byte, 
 				heard = true
 				w.deliverReport(r, data, func(a []byte) {
 					if answer == nil && !c.k.chance(c.faults.Dropped) {
-						answer = a
+						answer = w.say(a)
 						t.wake()
 					}
 				})

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
 	"github.com/hierarchy-bus/hierarchy/internal/resolver"
 )
@@ -57,29 +59,95 @@ func (h hasty) JournalAppend(ctx context.Context, p int, id string, data []byte,
 	return h.w.journal.last + 1, bus.Committed, nil
 }
 
+// greedy trims what nobody has consumed yet.
+type greedy struct{ resolver.Log }
+
+func (g greedy) TrimIntake(ctx context.Context, p int, upTo uint64) error {
+	return g.Log.TrimIntake(ctx, p, upTo+3)
+}
+
+// crooked does something to one output in eight of those whose subject begins so.
+type crooked struct {
+	resolver.Log
+	prefix string
+	spoil  func(o resolver.Outbox, m *nats.Msg) // instead of adding it
+}
+
+func (c crooked) Outbox() resolver.Outbox { return &crookedBox{Outbox: c.Log.Outbox(), how: c} }
+
+type crookedBox struct {
+	resolver.Outbox
+	how crooked
+	n   int
+}
+
+func (b *crookedBox) Add(m *nats.Msg) {
+	if strings.HasPrefix(m.Subject, b.how.prefix) {
+		if b.n++; b.n%8 == 0 {
+			b.how.spoil(b.Outbox, m)
+			return
+		}
+	}
+	b.Outbox.Add(m)
+}
+
+func lose(resolver.Outbox, *nats.Msg) {}
+
+// misquote tells of another operation.
+func misquote(o resolver.Outbox, m *nats.Msg) {
+	o.Add(&nats.Msg{Subject: m.Subject, Header: m.Header, Data: bytes.Replace(m.Data, []byte(`"op_id":"`), []byte(`"op_id":"x`), 1)})
+}
+
+// instead has executors and readers told something else.
+func instead(is, told string) Options {
+	return Options{told: func(data []byte) []byte { return bytes.Replace(data, []byte(is), []byte(told), 1) }}
+}
+
+// logFaults are faults between the resolvers and everybody else, with what a history
+// has to be found wrong for: each check of this package is the only one to find some.
+var logFaults = map[string]struct {
+	says string
+	o    Options
+}{
+	"no fence": {"log.chain", Options{wrap: func(_ *world, l resolver.Log) resolver.Log { return unfenced{l} }}},
+	"an unknown outcome is taken for a commit": {"liveness.stuck", Options{wrap: func(_ *world, l resolver.Log) resolver.Log { return hopeful{l} }}},
+	"outputs before the commit":                {"log.chain", Options{wrap: func(w *world, l resolver.Log) resolver.Log { return hasty{l, w} }}},
+	"trimmed before it was consumed":           {"clients.lost: c", Options{wrap: func(_ *world, l resolver.Log) resolver.Log { return greedy{l} }}},
+	"an event is lost":                         {"views.event_lost", spoiled("ops.event.", lose)},
+	"an event is of another operation":         {"it does not say what its step says", spoiled("ops.event.", misquote)},
+	"a record is lost":                         {"views.operations", spoiled("$KV.OPS_OPERATIONS.", lose)},
+	"a head is lost":                           {"views.entities", spoiled("$KV.OPS_ENTITIES.", lose)},
+	"a reader is told of another end":          {"clients.read", instead(`"status":"SUCCEEDED"`, `"status":"CANCELLED"`)},
+	"a refused result is said to count":        {"clients.result", instead(`"accepted":false`, `"accepted":true`)},
+}
+
+func spoiled(prefix string, spoil func(resolver.Outbox, *nats.Msg)) Options {
+	return Options{wrap: func(_ *world, l resolver.Log) resolver.Log { return crooked{l, prefix, spoil} }}
+}
+
 // A simulation that cannot fail shows nothing.
 func TestFaultsBetweenResolverAndLogAreFound(t *testing.T) {
-	for name, wrap := range map[string]func(*world, resolver.Log) resolver.Log{
-		"no fence": func(_ *world, l resolver.Log) resolver.Log { return unfenced{l} },
-		"an unknown outcome is taken for a commit": func(_ *world, l resolver.Log) resolver.Log { return hopeful{l} },
-		"outputs before the commit":                func(w *world, l resolver.Log) resolver.Log { return hasty{l, w} },
-	} {
+	for name, f := range logFaults {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			others := 0
 			for seed := uint64(1); seed <= 2000; seed++ {
-				o := Options{wrap: wrap}
-				r := Run(seed, o)
+				r := Run(seed, f.o)
 				if r.OK() {
 					continue
 				}
-				again := Run(seed, o)
+				if !strings.Contains(r.Failures[0], f.says) {
+					others++ // the same fault, seen by another check
+					continue
+				}
+				again := Run(seed, f.o)
 				if again.Hash != r.Hash || verdict(again) != verdict(r) {
 					t.Errorf("seed %d does not replay:\n%s%s", seed, verdict(r), verdict(again))
 				}
-				t.Logf("found by history %d: %.200s", seed, r.Failures[0])
+				t.Logf("found by history %d, and by %d others for another reason: %.200s", seed, others, r.Failures[0])
 				return
 			}
-			t.Error("2000 histories did not find it")
+			t.Errorf("2000 histories did not find %q, and %d something else", f.says, others)
 		})
 	}
 }
@@ -139,12 +207,17 @@ var seedLine = regexp.MustCompile(`(?m)^make sim SEED=(\d+) prints`)
 // seed makes the same history again, byte for byte. It builds the program many
 // times, so it is not part of an ordinary run.
 func TestPlantedFaultsAreFound(t *testing.T) {
-	if !*flagPlanted {
-		t.Skip("builds the program many times; make sim-planted")
-	}
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, p := range plants { // whoever moves a line hears of it in an ordinary run
+		if _, err := p.apply(root); err != nil {
+			t.Errorf("%s: %v", p.name, err)
+		}
+	}
+	if !*flagPlanted {
+		t.Skip("builds the program many times; make sim-planted")
 	}
 	for _, p := range plants {
 		if *flagOnly != "" && p.name != *flagOnly {
@@ -176,20 +249,28 @@ func (p *plant) look(t *testing.T, root string) {
 	t.Logf("seed %s after %.1f s, replayed twice in %d bytes: %.160s", seed, took.Seconds(), len(first), first[i:])
 }
 
+// apply returns the file with the fault in it.
+func (p *plant) apply(root string) ([]byte, error) {
+	source, err := os.ReadFile(filepath.Join(root, p.file))
+	if err != nil {
+		return nil, err
+	}
+	if n := bytes.Count(source, []byte(p.old)); n != 1 {
+		return nil, fmt.Errorf("%s has the place %d times", p.file, n)
+	}
+	return bytes.Replace(source, []byte(p.old), []byte(p.new), 1), nil
+}
+
 // build compiles this test with the fault in it, and leaves the tree as it is.
 func (p *plant) build(t *testing.T, root string) string {
 	t.Helper()
 	dir := t.TempDir()
-	path := filepath.Join(root, p.file)
-	source, err := os.ReadFile(path)
+	path, changed := filepath.Join(root, p.file), filepath.Join(dir, "changed.go")
+	text, err := p.apply(root)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := strings.Count(string(source), p.old); n != 1 {
-		t.Fatalf("%s has the place %d times", p.file, n)
-	}
-	changed := filepath.Join(dir, "changed.go")
-	if err := os.WriteFile(changed, []byte(strings.Replace(string(source), p.old, p.new, 1)), 0o600); err != nil {
+	if err := os.WriteFile(changed, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {path: changed}})

@@ -11,7 +11,6 @@ type process struct {
 	*scope
 	k           *kernel
 	name        string
-	mortal      bool // it may die at a call of the log
 	pausedUntil time.Duration
 	held        []func()      // what is to happen when the pause is over
 	offset      time.Duration // of its clock

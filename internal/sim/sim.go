@@ -43,6 +43,8 @@ type Options struct {
 
 	// wrap stands between the resolvers and the log, for faults that tests plant.
 	wrap func(w *world, log resolver.Log) resolver.Log
+	// told changes what executors and readers are answered, for the same purpose.
+	told func([]byte) []byte
 }
 
 // Run makes one history. The same seed makes the same history.

@@ -24,6 +24,7 @@ type world struct {
 	trouble       time.Duration // how long the faults last
 	nemesis       time.Duration // the mean pause between two of the larger ones
 	wrap          func(*world, resolver.Log) resolver.Log
+	told          func([]byte) []byte // nil: the truth
 	healed        bool
 }
 
@@ -32,7 +33,7 @@ func newWorld(seed uint64, o Options) *world {
 	k := newKernel(seed)
 	rng := k.rng
 	stats := &Stats{Histories: 1}
-	w := &world{cluster: newCluster(k, 1+rng.IntN(3), stats), wrap: o.wrap}
+	w := &world{cluster: newCluster(k, 1+rng.IntN(3), stats), wrap: o.wrap, told: o.told}
 	w.cluster.w = w
 	w.queue.w = w
 	replicated := rng.IntN(2) == 0
@@ -77,6 +78,14 @@ func newWorld(seed uint64, o Options) *world {
 	return w
 }
 
+// say is what becomes of an answer on its way.
+func (w *world) say(data []byte) []byte {
+	if w.told == nil {
+		return data
+	}
+	return w.told(data)
+}
+
 // processes are all of them, in order.
 func (w *world) processes() []*process {
 	var all []*process
@@ -98,7 +107,6 @@ func (w *world) begin() {
 	w.putPolicy()
 	skewed := k.chance(500)
 	for _, p := range w.processes() {
-		p.mortal = true
 		if skewed {
 			w.stats.WrongClocks++
 			p.offset = k.between(-10*time.Minute, 10*time.Minute)

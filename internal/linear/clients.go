@@ -1,6 +1,7 @@
 package linear
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -56,6 +57,9 @@ func FromLeader(nc *nats.Conn) (Reader, error) {
 	}, nil
 }
 
+// errHead: there was an answer, and it is not the head of an entity.
+var errHead = errors.New("linear: head")
+
 // ViewOf reads the head of an entity that a [Workload] wrote.
 func ViewOf(head []byte) (View, error) {
 	var e struct {
@@ -68,13 +72,14 @@ func ViewOf(head []byte) (View, error) {
 		} `json:"fields"`
 	}
 	if err := json.Unmarshal(head, &e); err != nil {
-		return View{}, fmt.Errorf("linear: head: %w", err)
+		return View{}, fmt.Errorf("%w: %w", errHead, err)
 	}
 	return View{Alive: !e.Deleted, Version: e.Version, Revision: e.Revision, Count: e.Fields.Count, Value: e.Fields.Value}, nil
 }
 
 // Run has the clients work until Calls are begun or ctx ends. Then no client
-// begins anything; what is under way is waited for.
+// begins anything; what is under way is waited for. A head that cannot be read is an
+// error: a read without an answer would say nothing about it.
 func (w *Workload) Run(ctx context.Context, into *Recorder) error {
 	if w.Patience == 0 {
 		w.Patience = 15 * time.Second
@@ -99,7 +104,7 @@ func (w *Workload) Run(ctx context.Context, into *Recorder) error {
 		wg.Go(func() { c.run(ctx) })
 	}
 	wg.Wait()
-	return nil
+	return s.bad
 }
 
 // session is what the clients of a run share.
@@ -109,6 +114,7 @@ type session struct {
 	begun atomic.Int64
 
 	mu     sync.Mutex
+	bad    error            // the first head that could not be read: no answer at all, and nobody's patience
 	recent [32]op.Operation // to be submitted again by anyone
 }
 
@@ -146,9 +152,14 @@ func (c *client) look(ctx context.Context, id string) {
 	ctx, cancel := context.WithTimeout(ctx, c.Patience)
 	defer cancel()
 	v, err := c.read(ctx, id)
-	if err == nil {
+	switch {
+	case err == nil:
 		call.End, call.Seen = c.into.Now(), v
 		c.last[id] = v
+	case errors.Is(err, errHead):
+		c.mu.Lock()
+		c.bad = cmp.Or(c.bad, fmt.Errorf("%s: %w", id, err))
+		c.mu.Unlock()
 	}
 	c.into.Add(call)
 }

@@ -3,6 +3,7 @@ package linear_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -102,6 +103,27 @@ func stale(nc *nats.Conn) (linear.Reader, error) {
 		before[id] = now
 		return now, err
 	}, err
+}
+
+// A head that cannot be read is not a read that nobody answered.
+func TestAHeadThatCannotBeReadIsAnError(t *testing.T) {
+	nc, err := nats.Connect("127.0.0.1:1", nats.RetryOnFailedConnect(true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc.Close() // who writes is not answered, who reads first is
+	w := linear.Workload{Clients: 8, Entities: 1, Calls: 20, Seed: 1, Name: "h", Conns: []*nats.Conn{nc}}
+	for head, want := range map[string]string{`{"version":"1"}`: "linear: head: json", `{"version":1}`: ""} {
+		w.Read = func(*nats.Conn) (linear.Reader, error) {
+			return func(context.Context, string) (linear.View, error) { return linear.ViewOf([]byte(head)) }, nil
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		err := w.Run(ctx, linear.NewRecorder())
+		cancel()
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v", head, err)
+		}
+	}
 }
 
 // The mutant: a client that submits again under another id, which is not the same

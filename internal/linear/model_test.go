@@ -89,17 +89,27 @@ func TestWhatNoRegisterAnswersIsFound(t *testing.T) {
 		{"a stale read", change(9, read(2, 2, 1, "u1")), true},
 		{"a read from the future", change(4, read(2, 2, 1, "u1")), true},
 		{"a read of what nobody wrote", change(9, read(2, 3, 1, "x")), true},
-		{"a lost update", append(good(), calls(during(read(4, 5, 0, "c3"), 9001, 9002))...), true},
+		{"a lost update", calls(write(linear.Create, "c1", 0, linear.Applied, 1, 1), write(linear.Update, "u1", 1, linear.Applied, 2, 2), read(1, 1, 0, "c1")), true},
 		{"an effect of a loser", change(9, read(3, 4, 2, "u3")), true},
-		{"an effect under a stale version", change(6, write(linear.Update, "u2", 1, linear.Applied, 3, 3)), true},
-		{"stale at the right version", change(5, write(linear.Update, "u1", 1, linear.Stale, 1, 0)), true},
+		{"an effect under a stale version", calls(write(linear.Create, "c1", 0, linear.Applied, 1, 1), write(linear.Update, "u1", 5, linear.Applied, 2, 2)), true},
+		{"an effect under a stale version, and nothing is changed", calls(write(linear.Create, "c1", 0, linear.Applied, 1, 1), write(linear.Update, "u1", 5, linear.Applied, 1, 1)), true},
+		{"stale at the right version", calls(write(linear.Create, "c1", 0, linear.Applied, 1, 1), write(linear.Update, "u1", 1, linear.Stale, 1, 0)), true},
 		{"stale with a version that is not the current one", change(6, write(linear.Update, "u2", 1, linear.Stale, 3, 0)), true},
 		{"a version without an effect on it", change(7, write(linear.Modify, "m1", 2, linear.Applied, 3, 3)), true},
 		{"an effect that counts twice", change(9, read(3, 4, 2, "m1")), true},
-		{"created twice", change(3, write(linear.Create, "c2", none, linear.Applied, 2, 2)), true},
+		{"created twice", calls(write(linear.Create, "c1", none, linear.Applied, 1, 1), write(linear.Create, "c2", none, linear.Applied, 2, 2)), true},
 		{"there, and then not", change(8, write(linear.Update, "u3", none, linear.Missing, 0, 0)), true},
 		{"an unknown outcome that never happens", good()[:16], false},
 		{"an unknown outcome that is there and then not", append(good(), calls(during(read(4, 5, 0, "c3"), 9001, 9002))...), true},
+		{"an effect that counts two revisions", calls(write(linear.Create, "c1", 0, linear.Applied, 1, 2)), true},
+		{"there, where nothing is", calls(write(linear.Create, "c1", none, linear.Exists, 0, 0)), true},
+		{"there, at another version than the expected one", calls(write(linear.Create, "c1", 0, linear.Applied, 1, 1), write(linear.Create, "c2", 7, linear.Exists, 0, 0)), true},
+		{"there, told to one that creates nothing", calls(write(linear.Create, "c1", 0, linear.Applied, 1, 1), write(linear.Update, "u1", none, linear.Exists, 0, 0)), true},
+		{"nothing there, told to one that creates", calls(write(linear.Create, "c1", none, linear.Missing, 0, 0)), true},
+		{"stale where nothing is", calls(write(linear.Update, "u1", 7, linear.Stale, 0, 0)), true},
+		{"an unknown outcome whose client gave up long before", calls(write(linear.Create, "c1", 0, linear.Applied, 1, 1),
+			during(write(linear.Update, "u1", none, linear.Unknown, 0, 0), 150, 160), read(1, 1, 0, "c1"), read(2, 2, 1, "u1")), false},
+		{"one id, two versions", append(good(), calls(during(write(linear.Update, "u1", 1, linear.Applied, 3, 3), 9001, 9002))...), true},
 		{"one id, two outcomes", append(good(), calls(during(write(linear.Update, "u1", 1, linear.Stale, 2, 0), 9001, 9002))...), true},
 		{"an id again with its outcome", append(good(), calls(during(write(linear.Update, "u1", 1, linear.Applied, 2, 2), 9001, 9002))...), false},
 	} {
@@ -254,5 +264,21 @@ func TestAFailureLeavesArtefacts(t *testing.T) {
 	}
 	if r, err := linear.Check(good(), 10*time.Second, dir); err != nil || r.Artefacts != "" {
 		t.Errorf("a good run leaves %q, %v", r.Artefacts, err)
+	}
+}
+
+// A search that was given up shows nothing, and so it does not pass.
+func TestAnUndecidedSearchIsNotOK(t *testing.T) {
+	h := calls(write(linear.Create, "c1", 0, linear.Applied, 1, 1))
+	for i := range 30 { // each may have happened anywhere, or not at all
+		h = append(h, calls(during(write(linear.Update, fmt.Sprint("u", i), none, linear.Unknown, 0, 0), 200, 0))...)
+	}
+	h = append(h, calls(during(read(3, 3, 2, "nobody"), 9001, 9002))...)
+	r, err := linear.Check(h, 1, t.TempDir())
+	if err != nil || r.OK() || !slices.Equal(r.Undecided, []string{"e"}) || r.Artefacts == "" {
+		t.Errorf("%v, %v", r, err)
+	}
+	if !strings.Contains(r.String(), "1 undecided") {
+		t.Errorf("it does not say so: %s", r)
 	}
 }

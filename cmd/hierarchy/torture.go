@@ -8,6 +8,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"regexp"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -144,8 +146,12 @@ func (a *app) runTorture(cmd *cobra.Command, t *torment) error {
 	return nil
 }
 
-// prepareTorture completes the options.
+// prepareTorture checks the options, before anything is started or written, and
+// completes them.
 func (a *app) prepareTorture(f *pflag.FlagSet, t *torment) error {
+	if err := t.check(f.Changed); err != nil {
+		return err
+	}
 	self, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("this program's own file: %w", err)
@@ -153,14 +159,6 @@ func (a *app) prepareTorture(f *pflag.FlagSet, t *torment) error {
 	t.Self = []string{self, "torture", "part"}
 	if !f.Changed("seed") {
 		t.Seed = rand.Uint64N(1_000_000) //nolint:gosec // not a secret
-	}
-	for _, name := range t.actions {
-		t.Actions = append(t.Actions, failpoint.Action(name))
-	}
-	if t.points != "" {
-		if t.Points, err = regexp.Compile(t.points); err != nil {
-			return usagef("--points: %w", err)
-		}
 	}
 	if !a.conn.Given() {
 		return nil
@@ -175,6 +173,62 @@ func (a *app) prepareTorture(f *pflag.FlagSet, t *torment) error {
 	}
 	t.Server, t.Connect, t.Flags = true, a.conn.Connect, a.connFlags()
 	return nil
+}
+
+// matrixFlags are those that say nothing to a torture at random.
+var matrixFlags = []string{"points", "actions", "repeat", "lanes"}
+
+// check refuses what makes no sense and reads the flags of the matrix. given tells
+// which flags were used.
+func (t *torment) check(given func(flag string) bool) error {
+	if t.Nodes != 1 && t.Nodes != 3 {
+		return usagef("--nodes %d: there are runs on 1 and on 3 servers", t.Nodes)
+	}
+	for _, name := range matrixFlags {
+		if given(name) && !t.matrix {
+			return usagef("--%s is for --matrix", name)
+		}
+	}
+	for _, name := range t.actions {
+		a := failpoint.Action(name)
+		if !slices.Contains(pointActions, a) {
+			return usagef("--actions %s: there are kill, stop, panic and error", name)
+		}
+		t.Actions = append(t.Actions, a)
+	}
+	if given("actions") && len(t.Actions) == 0 {
+		return usagef("--actions is empty: there are kill, stop, panic and error")
+	}
+	if t.points == "" {
+		return nil
+	}
+	points, err := regexp.Compile(t.points)
+	if err != nil {
+		return usagef("--points: %w", err)
+	}
+	t.Points = points
+	return t.matches()
+}
+
+// pointActions is what a failpoint may do.
+var pointActions = []failpoint.Action{failpoint.Kill, failpoint.Stop, failpoint.Panic, failpoint.Error}
+
+// matches refuses an expression that leaves the matrix without a cell.
+func (t *torment) matches() error {
+	named := false
+	for _, p := range failpoint.All() {
+		if !t.Points.MatchString(p.Name) {
+			continue
+		}
+		named = true
+		if len(t.Actions) == 0 || slices.ContainsFunc(p.Actions(), func(a failpoint.Action) bool { return slices.Contains(t.Actions, a) }) {
+			return nil
+		}
+	}
+	if named {
+		return usagef("--points %s: none of these failpoints can %s; `hierarchy torture --list` says what each can", t.points, strings.Join(t.actions, ", "))
+	}
+	return usagef("--points %s: no failpoint has such a name; `hierarchy torture --list` lists them", t.points)
 }
 
 // connFlags are the flags by which another process connects as we do.

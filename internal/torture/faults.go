@@ -154,12 +154,7 @@ func drawKill(d *devil, rng *rand.Rand) (string, func(context.Context) error) {
 func drawTerm(d *devil, rng *rand.Rand) (string, func(context.Context) error) {
 	v := d.anyRole(rng)
 	return v.base, func(ctx context.Context) error {
-		p := v.end(syscall.SIGTERM)
-		select {
-		case <-p.done:
-		case <-ctx.Done():
-		}
-		return nil
+		return v.parted(ctx, v.end(syscall.SIGTERM))
 	}
 }
 
@@ -245,11 +240,9 @@ func drawRolling(d *devil, rng *rand.Rand) (string, func(context.Context) error)
 	order := rng.Perm(len(d.roles))
 	return "all roles, one after another", func(ctx context.Context) error {
 		for _, i := range order {
-			p := d.roles[i].end(syscall.SIGTERM)
-			select {
-			case <-p.done:
-			case <-ctx.Done():
-				return ctx.Err()
+			v := d.roles[i]
+			if err := v.parted(ctx, v.end(syscall.SIGTERM)); err != nil {
+				return err
 			}
 			rest(ctx, 300*time.Millisecond)
 		}

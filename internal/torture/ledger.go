@@ -101,7 +101,9 @@ func (g *ledger) entry(e *bus.Entry) {
 		}
 		if bad := s.In[i].Invalid; bad != nil && strings.HasPrefix(bad.OpID, g.prefix) {
 			// Refused by the resolver: an end of its own kind.
-			g.fates[bad.OpID] = &fate{seen: true, target: bad.Target, first: e.Time}
+			if g.fates[bad.OpID] == nil { // another end of a known one is a second end
+				g.fates[bad.OpID] = &fate{seen: true, target: bad.Target, first: e.Time}
+			}
 			g.over(bad.OpID, op.Rejected, e.Time)
 		}
 	}

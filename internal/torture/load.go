@@ -222,8 +222,8 @@ func (l *load) bulk(ctx context.Context, t task) bool {
 			Error *op.Error `json:"error"`
 		} `json:"results"`
 	}
-	if err := json.Unmarshal(answer, &r); err != nil {
-		return l.noted(t, errSilence)
+	if err := json.Unmarshal(answer, &r); err != nil || len(r.Results) != len(t.ops) {
+		return l.noted(t, errSilence) // of some, nothing is said
 	}
 	known := true
 	for _, one := range r.Results {

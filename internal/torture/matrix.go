@@ -278,8 +278,17 @@ func (v *victim) drive(ctx context.Context, args []string) bool {
 		v.surprise("%s: %q acted instead of %q", p.name, p.tail.acted(), want)
 		return false
 	}
-	if v.cell.Action == failpoint.Stop {
+	switch v.cell.Action {
+	case failpoint.Stop:
 		return v.sleep(ctx, p)
+	case failpoint.Error: // it goes on, or gives up in order
+		rest(ctx, time.Second)
+		if p.ended() && p.cmd.ProcessState.ExitCode() == exitPanic {
+			v.surprise("%s did not survive an error at %s: %s\n%s", p.name, v.cell.Point, p.cmd.ProcessState, lastLines(p.tail.last(), 12))
+			return false
+		}
+		return true
+	case failpoint.Kill, failpoint.Panic:
 	}
 	select {
 	case <-p.done:

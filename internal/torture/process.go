@@ -90,6 +90,10 @@ func (p *process) stopped() bool {
 	return bytes.HasPrefix(rest, []byte("T"))
 }
 
+// exitPanic is the exit code of a Go program that panics. Ours exit so, too, when
+// their command line is wrong, which it is not here.
+const exitPanic = 2
+
 // died says how the process has ended, in the words of the actions; "" if it ended
 // in another way.
 func (p *process) died() failpoint.Action {
@@ -97,7 +101,7 @@ func (p *process) died() failpoint.Action {
 	switch {
 	case ok && ws.Signaled() && ws.Signal() == syscall.SIGKILL:
 		return failpoint.Kill
-	case p.cmd.ProcessState.ExitCode() == 2 && strings.Contains(p.tail.last(), "panic: failpoint: "):
+	case p.cmd.ProcessState.ExitCode() == exitPanic && strings.Contains(p.tail.last(), "panic: failpoint: "):
 		return failpoint.Panic
 	}
 	return ""

@@ -101,32 +101,36 @@ func (r *run) judge(rep *Report) {
 	rep.Ended, rep.Succeeded, rep.Takeovers, rep.Decisions = r.ledger.ended, r.ledger.succeeded, r.ledger.takeovers, r.ledger.decisions
 	bad := r.ledger.bad
 	r.ledger.mu.Unlock()
+	rep.verdict(bad)
+}
 
-	b := &rep.Balance
+// verdict says why the run failed; bad is how many entries could not be read.
+func (r *Report) verdict(bad int) {
+	b := &r.Balance
 	if b.LostCount > 0 || b.Bad > 0 {
-		rep.fail("%d acknowledged operations without exactly one end; lost %v, open %v, ended twice %v, refused and stored %v, told wrongly %v",
+		r.fail("%d acknowledged operations without exactly one end; lost %v, open %v, ended twice %v, refused and stored %v, told wrongly %v",
 			b.LostCount, b.Lost, b.Open, b.Twice, b.Forged, b.Lied)
 	}
-	if rep.Verify.Total > 0 {
-		rep.fail("%d violations of the invariants, the first: %v", rep.Verify.Total, rep.Verify.Violations[0])
+	if r.Verify.Total > 0 {
+		r.fail("%d violations of the invariants, the first: %v", r.Verify.Total, r.Verify.Violations[0])
 	}
-	if len(rep.Verify.Lagging) > 0 {
-		rep.fail("the views of the partitions %v lag behind", rep.Verify.Lagging)
+	if len(r.Verify.Lagging) > 0 {
+		r.fail("the views of the partitions %v lag behind", r.Verify.Lagging)
 	}
 	if bad > 0 {
-		rep.fail("%d entries of the journal cannot be read", bad)
+		r.fail("%d entries of the journal cannot be read", bad)
 	}
-	if n := len(rep.Unexpected); n > 0 {
-		rep.fail("%d things happened that no fault explains, the first: %s", n, rep.Unexpected[0])
+	if n := len(r.Unexpected); n > 0 {
+		r.fail("%d things happened that no fault explains, the first: %s", n, r.Unexpected[0])
 	}
-	if n := len(rep.SlowTargets); n > 0 {
-		rep.fail("%s waited %.1fs, more than %s", rep.SlowTargets[0].Target, rep.SlowTargets[0].Blamed.Seconds(), rep.KeyBound)
+	if n := len(r.SlowTargets); n > 0 {
+		r.fail("%s waited %.1fs, more than %s", r.SlowTargets[0].Target, r.SlowTargets[0].Blamed.Seconds(), r.KeyBound)
 	}
-	if total := b.Accepted + b.Unknown; float64(rep.Succeeded) < leastShare*float64(total) || rep.Succeeded < 50 {
-		rep.fail("only %d of %d operations succeeded: the run proves nothing", rep.Succeeded, total)
+	if total := b.Accepted + b.Unknown; float64(r.Succeeded) < leastShare*float64(total) || r.Succeeded < 50 {
+		r.fail("only %d of %d operations succeeded: the run proves nothing", r.Succeeded, total)
 	}
-	if len(rep.Faults) == 0 && len(rep.Matrix) == 0 {
-		rep.fail("nothing was done to the system: the run proves nothing")
+	if len(r.Faults) == 0 && len(r.Matrix) == 0 {
+		r.fail("nothing was done to the system: the run proves nothing")
 	}
 }
 

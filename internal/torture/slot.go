@@ -1,6 +1,7 @@
 package torture
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync"
@@ -69,7 +70,8 @@ func (v *slot) keep(p *process) {
 		<-p.done
 		v.site.hit(p.tail.acted())
 		v.mu.Lock()
-		explained := v.hurt || v.over || p.tail.acted() != "" && p.died() != ""
+		// Whoever is asked to end may end as it likes, but not by a panic.
+		explained := v.over || v.hurt && p.cmd.ProcessState.ExitCode() != exitPanic || p.tail.acted() != "" && p.died() != ""
 		v.mu.Unlock()
 		if !explained {
 			v.site.surprise("%s ended by itself: %s\n%s", p.name, p.cmd.ProcessState, lastLines(p.tail.last(), 12))
@@ -132,8 +134,32 @@ func (v *slot) open() error {
 	return v.start()
 }
 
-// partingTime is what a role on a user's system gets to hand its work over.
+// partingTime is what a role gets to hand its work over when it is asked to end.
 const partingTime = 6 * time.Second
+
+// parted waits for the end of a process that was asked to end. What another fault
+// has stopped meanwhile cannot end, so that only the time counts in which it runs.
+func (v *slot) parted(ctx context.Context, p *process) error {
+	const look = 100 * time.Millisecond
+	tick := time.NewTicker(look)
+	defer tick.Stop()
+	patience := partingTime + v.site.slack
+	for awake := time.Duration(0); awake < patience; {
+		select {
+		case <-p.done:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+			if !p.stopped() {
+				awake += look
+			}
+		}
+	}
+	v.site.surprise("%s is alive %s after SIGTERM\n%s", p.name, patience, lastLines(p.tail.last(), 12))
+	p.kill()
+	return nil
+}
 
 // close ends the current process and leaves the place empty for good.
 func (v *slot) close() {

@@ -240,6 +240,9 @@ func (k *killer) kills(ctx context.Context) error {
 
 // once kills the owner, asks each partition for something, and measures.
 func (k *killer) once(ctx context.Context) error {
+	if k.owner.ended() {
+		return fmt.Errorf("torture: %s ended before it was killed: %s\n%s", k.owner.name, k.owner.cmd.ProcessState, lastLines(k.owner.tail.last(), 12))
+	}
 	killed := time.Now()
 	k.owner.kill()
 	_ = k.owner.hold.Close()

@@ -8,10 +8,18 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
+	"github.com/hierarchy-bus/hierarchy/internal/arbiter"
+	"github.com/hierarchy-bus/hierarchy/internal/audit"
+	"github.com/hierarchy-bus/hierarchy/internal/bus"
 	"github.com/hierarchy-bus/hierarchy/internal/failpoint"
+	"github.com/hierarchy-bus/hierarchy/internal/natstest"
+	"github.com/hierarchy-bus/hierarchy/internal/verify"
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
 
@@ -163,8 +171,20 @@ func TestGaps(t *testing.T) {
 	if keys[1].Target != "y" || keys[1].Longest != 9*time.Second || keys[1].Blamed != time.Second {
 		t.Errorf("with owners that were bound to fail: %+v", keys)
 	}
-	if g := between(at(0), at(10), []span{{at(1), at(2)}, {at(8), at(30)}}); g.Blamed != 0 {
-		t.Errorf("servers were away at the end: %+v", g)
+	for name, c := range map[string]struct {
+		hurt []span
+		want time.Duration
+	}{
+		"nothing was hurt":             {nil, 10 * time.Second},
+		"away at the end":              {[]span{{at(1), at(2)}, {at(8), at(30)}}, 0},
+		"away for good":                {[]span{{at(6), time.Time{}}}, 0},
+		"away again within an absence": {[]span{{at(1), at(7)}, {at(2), at(3)}}, 3 * time.Second},
+		"hurt before":                  {[]span{{at(-5), at(-4)}}, 10 * time.Second},
+		"hurt afterwards":              {[]span{{at(10), at(12)}}, 10 * time.Second},
+	} {
+		if g := between(at(0), at(10), c.hurt); g.Blamed != c.want {
+			t.Errorf("%s: %+v", name, g)
+		}
 	}
 }
 
@@ -238,5 +258,113 @@ func TestEveryPointCanBeDriven(t *testing.T) {
 	}
 	if depthOf("bus.member.join.before") != 1 || depthOf("bus.intake.take") != 15 {
 		t.Error("a depth was not found")
+	}
+}
+
+// TestVerdict plants each reason for which a run has to fail.
+func TestVerdict(t *testing.T) {
+	good := func() *Report {
+		return &Report{Faults: []Fault{{}}, Succeeded: 100, Balance: Balance{Accepted: 200}, Verify: &verify.Result{}}
+	}
+	r := good()
+	if r.verdict(0); !r.OK() {
+		t.Errorf("a good run fails: %v", r.Failures)
+	}
+	for says, plant := range map[string]func(r *Report) (bad int){
+		"without exactly one end": func(r *Report) int { r.Balance.LostCount = 1; return 0 },
+		"refused and stored":      func(r *Report) int { r.Balance.Bad = 1; return 0 },
+		"violations":              func(r *Report) int { r.Verify.Total, r.Verify.Violations = 1, []audit.Violation{{}}; return 0 },
+		"lag behind":              func(r *Report) int { r.Verify.Lagging = []int{1}; return 0 },
+		"cannot be read":          func(*Report) int { return 1 },
+		"no fault explains":       func(r *Report) int { r.Unexpected = []string{"x"}; return 0 },
+		"waited":                  func(r *Report) int { r.SlowTargets = []Gap{{}}; return 0 },
+		"49 of 200 operations":    func(r *Report) int { r.Succeeded = 49; return 0 },
+		"99 of 1000 operations":   func(r *Report) int { r.Succeeded, r.Balance.Unknown = 99, 800; return 0 },
+		"nothing was done to":     func(r *Report) int { r.Faults = nil; return 0 },
+	} {
+		r := good()
+		if r.verdict(plant(r)); len(r.Failures) != 1 || !strings.Contains(r.Failures[0], says) {
+			t.Errorf("%s: %v", says, r.Failures)
+		}
+	}
+}
+
+// TestLedger reads ends from the journal as the balance needs them.
+func TestLedger(t *testing.T) {
+	g := newLedger("t-")
+	put := func(seq uint64, s arbiter.Step) { g.entry(&bus.Entry{Seq: seq, Data: encode(s)}) }
+	in := arbiter.Input{Submit: &arbiter.Submit{Operation: op.Operation{ID: "t-1", Type: op.TypeVersion, Target: "x", Priority: op.Normal, OnConflict: op.OnConflictReject}}}
+	end := arbiter.Effect{Succeeded: &arbiter.Succeeded{OpID: "t-1"}}
+	put(1, arbiter.Step{In: []arbiter.Input{in}, Out: []arbiter.Effect{end}})
+	put(1, arbiter.Step{Out: []arbiter.Effect{end}}) // read again
+	if f := g.fate("t-1"); f.ends != 1 || f.status != op.Succeeded {
+		t.Errorf("%+v", f)
+	}
+	put(2, arbiter.Step{Out: []arbiter.Effect{end}})
+	if f := g.fate("t-1"); f.ends != 2 {
+		t.Errorf("two ends: %+v", f)
+	}
+	bad := arbiter.Input{Invalid: &arbiter.Invalid{Target: "x", OpID: "t-1", Error: &op.Error{}}}
+	put(3, arbiter.Step{In: []arbiter.Input{bad}})
+	if f := g.fate("t-1"); f.ends != 3 || f.status != op.Rejected {
+		t.Errorf("refused after it has ended: %+v", f)
+	}
+	bad.Invalid.OpID = "t-2"
+	put(4, arbiter.Step{In: []arbiter.Input{bad}})
+	if f := g.fate("t-2"); f.ends != 1 || f.status != op.Rejected {
+		t.Errorf("refused: %+v", f)
+	}
+	if g.entry(&bus.Entry{Seq: 5, Data: []byte("{")}); g.bad != 1 {
+		t.Errorf("%d are bad", g.bad)
+	}
+}
+
+// Whoever is asked to end may end in many ways, but not by a panic, and not never.
+func TestAPartingThatIsNoFaultsDoing(t *testing.T) {
+	const awake = "; echo up; while :; do sleep 0.01; done"
+	for script, unexpected := range map[string]string{
+		`trap "exit 0" TERM`: "",
+		`trap "exit 7" TERM`: "",
+		`trap "exit 2" TERM`: "ended by itself: exit status 2",
+		`trap "" TERM`:       "is alive 500ms after SIGTERM",
+	} {
+		s := &site{Options: Options{Self: []string{"sh", "-c"}, Say: func(text string) { t.Log(text) }, slack: 500*time.Millisecond - partingTime}, logs: t.TempDir(), hits: map[string]int{}}
+		v := &slot{site: s, role: partResolver, base: "r1", args: func(string) []string { return []string{script + awake} }}
+		if err := v.start(); err != nil {
+			t.Fatal(err)
+		}
+		p := v.current()
+		for !strings.Contains(p.tail.last(), "up") && !p.ended() {
+			rest(t.Context(), time.Millisecond)
+		}
+		v.mu.Lock()
+		v.parked = true
+		v.mu.Unlock()
+		if err := v.parted(t.Context(), v.end(syscall.SIGTERM)); err != nil {
+			t.Fatal(err)
+		}
+		v.loop.Wait()
+		if got := strings.Join(s.unexpected, ", "); (unexpected == "") != (got == "") || !strings.Contains(got, unexpected) {
+			t.Errorf("%s: %q", script, got)
+		}
+	}
+}
+
+// An answer to a bulk that leaves an operation out says nothing about any.
+func TestAShortAnswerToABulk(t *testing.T) {
+	_, nc := natstest.One(t)
+	l := &load{nc: nc, book: newBook()}
+	bulk := task{way: wayBulk, ops: []op.Operation{{ID: "a"}, {ID: "b"}}}
+	for answer, want := range map[string]bool{`{"results":[{"op_id":"a"}]}`: false, `{"results":[{"op_id":"a"},{"op_id":"b"}]}`: true} {
+		sub, err := nc.Subscribe(bus.APISubject("bulk"), func(m *nats.Msg) { _ = m.Respond([]byte(answer)) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if known := l.try(t.Context(), bulk, 0); known != want {
+			t.Errorf("%s: all is answered: %v", answer, known)
+		}
+		if err := sub.Unsubscribe(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -23,9 +23,8 @@ type mutant struct {
 
 // test is how a fault is noticed.
 type test struct {
-	pkg  string // directory of the package, from the root of the repository
-	run  string // pattern for -test.run
-	args string // further flags of the test binary, separated by blanks
+	pkg string // directory of the package, from the root of the repository
+	run string // pattern for -test.run
 }
 
 // Files that have several faults.
@@ -85,6 +84,9 @@ func check(all []mutant) error {
 			return fmt.Errorf("mutant %d, %q: something is not filled in", i, m.name)
 		case m.old == m.new || m.old == "":
 			return fmt.Errorf("mutant %q changes nothing", m.name)
+		case strings.Contains(m.says, "_test.go") || strings.Contains(m.says, "FAIL"):
+			// Every failure of the test says that, whatever it is about.
+			return fmt.Errorf("mutant %q: %q does not say what is wrong", m.name, m.says)
 		case seen[m.name]:
 			return fmt.Errorf("two mutants are called %q", m.name)
 		}

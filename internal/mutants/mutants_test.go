@@ -45,9 +45,12 @@ func TestCheck(t *testing.T) {
 	if err := check([]mutant{good}); err != nil {
 		t.Errorf("a good one is refused: %v", err)
 	}
-	nothing, nobody := good, good
-	nothing.new, nobody.says = nothing.old, ""
-	for what, all := range map[string][]mutant{"one that changes nothing": {nothing}, "one that nobody catches": {nobody}, "two of one name": {good, good}} {
+	nothing, nobody, anybody, file := good, good, good, good
+	nothing.new, nobody.says, anybody.says, file.says = nothing.old, "", "--- FAIL", "sum_test.go:3"
+	for what, all := range map[string][]mutant{
+		"one that changes nothing": {nothing}, "one that nobody catches": {nobody}, "two of one name": {good, good},
+		"one that every failure catches": {anybody}, "one that every failure in a file catches": {file},
+	} {
 		if check(all) == nil {
 			t.Errorf("%s is accepted", what)
 		}

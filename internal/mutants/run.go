@@ -51,7 +51,7 @@ func (l *lab) run(ctx context.Context, binary string, t test, verbose bool) (out
 	if verbose {
 		args = append(args, "-test.v")
 	}
-	cmd := exec.CommandContext(ctx, binary, append(args, strings.Fields(t.args)...)...)
+	cmd := exec.CommandContext(ctx, binary, args...)
 	cmd.Dir = filepath.Join(l.root, t.pkg)
 	cmd.WaitDelay = time.Second
 	text, err := cmd.CombinedOutput()

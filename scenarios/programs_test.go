@@ -17,7 +17,9 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
+	"github.com/hierarchy-bus/hierarchy/internal/natsd"
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
+	"github.com/hierarchy-bus/hierarchy/scenarios/rig"
 )
 
 // bin is where TestMain builds the programs.
@@ -30,26 +32,14 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	bin = dir
-	code := build(dir)
-	if code == 0 {
+	code := 1
+	if err := rig.Build(dir); err != nil {
+		fmt.Fprintln(os.Stderr, "scenarios:", err)
+	} else {
 		code = m.Run()
 	}
 	_ = os.RemoveAll(dir)
 	os.Exit(code)
-}
-
-// build compiles the programs as they are shipped. nats-server comes from our
-// own go.mod, so the version is the one that is embedded.
-func build(dir string) int {
-	cmd := exec.Command("go", "build", "-o", dir+string(filepath.Separator),
-		"../cmd/hierarchy", "../cmd/resolver", "../cmd/executor", "../cmd/submitter", "../cmd/observer",
-		"github.com/nats-io/nats-server/v2")
-	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
-	if err := cmd.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, "scenarios: build the programs:", err)
-		return 1
-	}
-	return 0
 }
 
 // site is one machine's worth of processes around one server.
@@ -100,12 +90,11 @@ func (s *site) up(policy string) *site {
 
 func freePort(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ports, err := natsd.FreePorts(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	return ports[0]
 }
 
 // program is a running process.
@@ -207,16 +196,8 @@ func (s *site) cli(want int, args ...string) string {
 
 func (s *site) eventually(patience time.Duration, what string, ok func() bool) {
 	s.t.Helper()
-	deadline := time.NewTimer(patience)
-	defer deadline.Stop()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			s.t.Fatalf("waited %s for %s", patience, what)
-		}
+	if !rig.Wait(patience, ok) {
+		s.t.Fatalf("waited %s for %s", patience, what)
 	}
 }
 

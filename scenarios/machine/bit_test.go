@@ -49,8 +49,8 @@ func compare(r *rig.Rig) (found []divergence, code int) {
 }
 
 // One bit of one copy of the journal flips on a disk, each round in another part of a
-// message. Every server calls itself healthy; the comparison names the copy, and the
-// repair that it names works, all under load. Only a bit that leaves the server unable
+// message. The server calls itself healthy all the same; the comparison names the copy,
+// and the repair that it names works, all under load. Only a bit that leaves the server unable
 // to tell where the next message begins may be gone by then: a server that notices
 // drops the rest of the file and fetches it from the others.
 func TestFlippedBit(t *testing.T) {
@@ -64,14 +64,28 @@ func TestFlippedBit(t *testing.T) {
 		book.AwaitMore(200, 60*time.Second)
 		victim := (leader(r, 1) + 1 + round%2) % 3
 		n, part := r.Nodes[victim], parts[round]
-		n.Stop()
-		w := flip(t, n.Store, part)
-		n.Start()
-		healthy(r, 60*time.Second)
-		silent++ // the server says that it is healthy
-
-		began := time.Now()
-		found, code := compare(r)
+		var (
+			w     wound
+			began time.Time
+			found []divergence
+			code  int
+		)
+		for try := 1; ; try++ {
+			n.Stop()
+			w = flip(t, n.Store, part)
+			n.Start()
+			healthy(r, 60*time.Second)
+			began = time.Now()
+			found, code = compare(r)
+			if part.framing || code != 0 || !w.gone() || try == 3 {
+				break
+			}
+			// It read its files anew when it started, and mended what it found.
+			t.Logf("%s found the bit in %s by itself; again", n.Name(), part.name)
+		}
+		if health(t.Context(), n) == "ok" { // after every copy was read
+			silent++
+		}
 		slowest = max(slowest, time.Since(began))
 		t.Logf("a bit flipped in %s of a message: exit code %d after %s, found %+v", part.name, code, time.Since(began).Round(100*time.Millisecond), found)
 		switch {
@@ -155,6 +169,12 @@ func flip(t *testing.T, store string, p part) (w wound) {
 	for at+length < len(data)/2 {
 		at += length
 		length = int(binary.LittleEndian.Uint32(data[at:]) &^ (1 << 31)) // the bit says whether there are headers
+		if length < recordHead {
+			break
+		}
+	}
+	if length < recordHead || at+length > len(data) {
+		t.Fatalf("%s is not made of messages as this test knows them: %d bytes at %d of %d", w.file, length, at, len(data))
 	}
 	offset := p.offset
 	if offset < 0 {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -74,17 +75,17 @@ func health(ctx context.Context, n *rig.Node) string {
 }
 
 // leader is the server that leads the submissions, or in every other round the
-// journal; the first one where nobody can say.
-func leader(r *rig.Rig, round int) int {
+// journal. A fault of another server would be another fault, so there has to be one.
+func leader(r *rig.Rig, round int) (at int) {
+	r.T.Helper()
 	stream := []string{bus.StreamIntake, bus.StreamJournal}[round%2]
-	s, err := r.Bus.JetStream().Stream(r.T.Context(), stream)
-	if err != nil || s.CachedInfo().Cluster == nil {
-		return 0
-	}
-	for i, n := range r.Nodes {
-		if n.Name() == s.CachedInfo().Cluster.Leader {
-			return i
+	r.Eventually(30*time.Second, "a leader of "+stream, func() bool {
+		s, err := r.Bus.JetStream().Stream(r.T.Context(), stream)
+		if err != nil || s.CachedInfo().Cluster == nil {
+			return false
 		}
-	}
-	return 0
+		at = slices.IndexFunc(r.Nodes, func(n *rig.Node) bool { return n.Name() == s.CachedInfo().Cluster.Leader })
+		return at >= 0
+	})
+	return at
 }

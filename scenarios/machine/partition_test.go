@@ -39,6 +39,23 @@ func (p *parted) heal() {
 	healthy(p.Rig, 90*time.Second)
 }
 
+// suffer has a leader suffer a partition again and again. others is whether the rest
+// has to go on meanwhile; where the leader is cut off from the other servers only, it
+// may take them longer than the partition lasts.
+func (p *parted) suffer(rounds int, others bool, part func(leader, round int)) {
+	p.T.Helper()
+	for round := range rounds {
+		p.book.AwaitMore(200, 60*time.Second)
+		part(leader(p.Rig, round), round)
+		rig.After(p.T, outage())
+		if others { // who was answered before the cut has been told by now
+			p.book.AwaitMore(1, 30*time.Second)
+		}
+		p.heal()
+	}
+	p.judge(200 * rounds)
+}
+
 func (p *parted) judge(atLeast int) {
 	p.book.AwaitMore(100, 60*time.Second)
 	p.report.Balance = p.book.Settle()
@@ -52,13 +69,7 @@ func (p *parted) judge(atLeast int) {
 func TestPartitionOfTheLeader(t *testing.T) {
 	rounds := times(1, 6)
 	p := newParted(t, lasting("partition: a leader unplugged"), "whole", rounds)
-	for round := range rounds {
-		p.book.AwaitMore(200, 60*time.Second)
-		p.net.Unplug(leader(p.Rig, round))
-		rig.After(t, outage())
-		p.heal()
-	}
-	p.judge(200 * rounds)
+	p.suffer(rounds, true, func(leader, _ int) { p.net.Unplug(leader) })
 }
 
 // Servers no longer hear each other, but clients reach all of them: whoever is alone
@@ -67,35 +78,24 @@ func TestPartitionBetweenServers(t *testing.T) {
 	onlyLong(t)
 	const rounds = 6
 	p := newParted(t, lasting("partition: a leader cut off from the other servers, clients reach it"), "split", rounds)
-	for round := range rounds {
-		p.book.AwaitMore(200, 60*time.Second)
-		p.net.Part(leader(p.Rig, round))
-		rig.After(t, outage())
-		p.heal()
-	}
-	p.judge(200 * rounds)
+	p.suffer(rounds, false, func(leader, _ int) { p.net.Part(leader) })
 }
 
 // One direction only: the leader is heard and hears nobody, or the other way round.
 func TestPartitionOfOneDirection(t *testing.T) {
 	rounds := times(1, 6)
 	p := newParted(t, lasting("partition: one direction between a leader and the others"), "half", rounds)
-	for round := range rounds {
-		p.book.AwaitMore(200, 60*time.Second)
-		l := leader(p.Rig, round)
+	p.suffer(rounds, false, func(leader, round int) {
 		for other := range 3 {
 			switch {
-			case other == l:
+			case other == leader:
 			case round%2 == 0:
-				p.net.Deafen(l, other)
+				p.net.Deafen(leader, other)
 			default:
-				p.net.Deafen(other, l)
+				p.net.Deafen(other, leader)
 			}
 		}
-		rig.After(t, outage())
-		p.heal()
-	}
-	p.judge(200 * rounds)
+	})
 }
 
 // A cable with a loose contact, one second up and one second down.

@@ -29,8 +29,9 @@ func newPowered(t *testing.T, always bool) *powered {
 }
 
 // cut takes the power from nodes, and after a moment gives it back. Everything stops
-// first: what a node has answered by then is what counts.
-func (p *powered) cut(nodes ...int) {
+// first: what a node has answered by then is what counts. In between, meanwhile is done.
+func (p *powered) cut(meanwhile func(), nodes ...int) {
+	p.T.Helper()
 	for _, i := range nodes {
 		p.Nodes[i].Signal(syscall.SIGSTOP)
 	}
@@ -41,10 +42,21 @@ func (p *powered) cut(nodes ...int) {
 	for _, i := range nodes {
 		p.disks[i].Remount()
 	}
-	rig.After(p.T, 500*time.Millisecond)
+	meanwhile()
 	for _, i := range nodes {
 		p.Nodes[i].Start()
 	}
+}
+
+// pause is how long the power is away where nobody can work.
+func (p *powered) pause() { rig.After(p.T, 500*time.Millisecond) }
+
+func (p *powered) judge(report *rig.Report, book *rig.Book, atLeast int) {
+	book.AwaitMore(100, 60*time.Second)
+	report.Balance = book.Settle()
+	report.Verify(p.Rig, book)
+	report.Tell(p.Rig)
+	report.Demand(p.Rig, atLeast)
 }
 
 func setting(always bool) string {
@@ -68,7 +80,7 @@ func TestPowerCutOfAllNodes(t *testing.T) {
 				role.Kill()
 			}
 		}
-		p.cut(0, 1, 2)
+		p.cut(p.pause, 0, 1, 2)
 		if round%2 == 1 {
 			for _, role := range p.roles {
 				role.Start()
@@ -76,11 +88,7 @@ func TestPowerCutOfAllNodes(t *testing.T) {
 		}
 		report.Back = max(report.Back, book.AwaitMore(1, 90*time.Second))
 	}
-	book.AwaitMore(100, 60*time.Second)
-	report.Balance = book.Settle()
-	report.Verify(p.Rig, book)
-	report.Tell(p.Rig)
-	report.Demand(p.Rig, 200*rounds)
+	p.judge(&report, book, 200*rounds)
 }
 
 // The power of one server after the other fails, with its disk; the other two go on.
@@ -92,15 +100,12 @@ func TestPowerCutOfOneNode(t *testing.T) {
 	book := p.Load("one", 16, p.Dial(), p.Dial())
 	for round := range rounds {
 		book.AwaitMore(200, 60*time.Second)
-		p.cut(round % 3)
+		// The power comes back when the other two have gone on.
+		p.cut(func() { p.pause(); book.AwaitMore(1, 30*time.Second) }, round%3)
 		report.Back = max(report.Back, book.AwaitMore(1, 60*time.Second))
 		healthy(p.Rig, 60*time.Second) // one at a time: two of three would be another fault
 	}
-	book.AwaitMore(100, 60*time.Second)
-	report.Balance = book.Settle()
-	report.Verify(p.Rig, book)
-	report.Tell(p.Rig)
-	report.Demand(p.Rig, 200*rounds)
+	p.judge(&report, book, 200*rounds)
 }
 
 // With the server's default, which syncs every two minutes, the same power cut loses
@@ -112,7 +117,7 @@ func TestPowerCutWithTheDefaultSync(t *testing.T) {
 	book := p.Load("def", 16, p.Dial(), p.Dial())
 	book.AwaitMore(500, 60*time.Second)
 	book.Stop()
-	p.cut(0, 1, 2)
+	p.cut(p.pause, 0, 1, 2)
 	report.Balance = book.Settle()
 	_, said, code := p.Ask("verify")
 	said, _, _ = strings.Cut(strings.TrimSpace(said), "\n")

@@ -200,6 +200,11 @@ func (b *Book) Settle() Balance {
 				left++
 			}
 		}
+		for _, id := range b.ambiguous { // what was stored has to end, too
+			if s, ok := now[id]; ok && !s.Terminal() {
+				left++
+			}
+		}
 		if left != open || len(now) != len(ends) {
 			moved = time.Now()
 		}

@@ -23,7 +23,7 @@ func Main(m *testing.M) {
 	}
 	bin = dir
 	code := 1
-	if err := build(dir); err != nil {
+	if err := Build(dir); err != nil {
 		fmt.Fprintln(os.Stderr, "rig:", err)
 	} else {
 		code = m.Run()
@@ -32,8 +32,9 @@ func Main(m *testing.M) {
 	os.Exit(code)
 }
 
-// build compiles the programs into dir.
-func build(dir string, flags ...string) error {
+// Build compiles the programs as they are shipped into dir, and the nats-server of our
+// own go.mod.
+func Build(dir string, flags ...string) error {
 	args := append([]string{"build"}, flags...)
 	args = append(args, "-o", dir+string(filepath.Separator))
 	for _, name := range []string{"hierarchy", "resolver", "executor", "submitter", "observer"} {

@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/hierarchy-bus/hierarchy/internal/bus"
+	"github.com/hierarchy-bus/hierarchy/internal/natsd"
 )
 
 // Quick has leases short enough for a test. Nothing but the length of the gaps
@@ -70,8 +71,12 @@ func New(t *testing.T, o Options) *Rig {
 		o.Binaries = bin
 	}
 	r := &Rig{T: t, Opts: o, logs: t.TempDir()}
+	ports, err := natsd.FreePorts(3 * o.Nodes) // at once, so that no two nodes get the same
+	if err != nil {
+		t.Fatal(err)
+	}
 	for i := range o.Nodes {
-		r.Nodes = append(r.Nodes, r.place(i))
+		r.Nodes = append(r.Nodes, r.place(i, ports[3*i:]))
 	}
 	for i := range r.Nodes {
 		r.boot(i)
@@ -91,13 +96,12 @@ func New(t *testing.T, o Options) *Rig {
 	return r
 }
 
-// place chooses where a node will be.
-func (r *Rig) place(i int) *Node {
+// place chooses where a node will be; the ports are for one on loopback.
+func (r *Rig) place(i int, ports []int) *Node {
 	n := &Node{Host: "127.0.0.1", Client: 4222, Route: 6222, Monitor: 8222}
 	if r.Opts.Net != nil {
 		n.Host = r.Opts.Net.Addr(i)
 	} else {
-		ports := freePorts(r.T, 3)
 		n.Client, n.Route, n.Monitor = ports[0], ports[1], ports[2]
 	}
 	if r.Opts.Dir != nil {
@@ -145,19 +149,6 @@ func (r *Rig) config(i int) string {
 		b.WriteString("] }\n")
 	}
 	return b.String()
-}
-
-func freePorts(t *testing.T, n int) (ports []int) {
-	t.Helper()
-	for range n {
-		l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
-	}
-	return ports
 }
 
 // URLs are those of all nodes.

@@ -95,7 +95,7 @@ func Skewable(t *testing.T) string {
 		t.Fatal(err)
 	}
 	programs := t.TempDir()
-	if err := build(programs, "-overlay", path); err != nil {
+	if err := Build(programs, "-overlay", path); err != nil {
 		Skip(t, "needs programs with a clock that can be set: %v", err)
 	}
 	return programs

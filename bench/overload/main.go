@@ -5,8 +5,8 @@
 //
 // It runs `hierarchy dev` as a process of its own, finds out how many operations a
 // second one entity can take, and then submits ten times as many on that one
-// through ops.api.submit, while a hundred other entities get a light load. It
-// reports
+// through ops.api.submit, while a hundred other entities get a light load from a
+// process of its own. It reports
 //
 //   - the memory of that process over time, from a quarter of the overload on:
 //     least, median, greatest, their spread, and how the last quarter compares
@@ -41,8 +41,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-
-	"github.com/hierarchy-bus/hierarchy/internal/bus"
 )
 
 type options struct {
@@ -57,6 +55,7 @@ type options struct {
 	ratio    float64
 	verify   bool
 	json     string
+	asOthers string
 }
 
 func main() {
@@ -72,6 +71,7 @@ func main() {
 	flag.Float64Var(&o.ratio, "ratio", 0, "most that the p99 of the others outside the hot partition may grow; 0: not judged")
 	flag.BoolVar(&o.verify, "verify", true, "check the whole history in the end")
 	flag.StringVar(&o.json, "json", "", "also write the report into this file; - is stdout, and then there is nothing else")
+	flag.StringVar(&o.asOthers, "as-others", "", "used by this program itself: the address of the server for which this process is the others")
 	flag.Parse()
 	if o.growth == 0 {
 		// The server remembers message ids for two minutes, and caches fill: a
@@ -82,7 +82,11 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, &o); err != nil {
+	do := run
+	if o.asOthers != "" {
+		do = func(ctx context.Context, o *options) error { return asOthers(ctx, o.asOthers, o, os.Stdin, os.Stdout) }
+	}
+	if err := do(ctx, &o); err != nil {
 		fmt.Fprintln(os.Stderr, "overload:", err)
 		os.Exit(1)
 	}
@@ -169,34 +173,24 @@ func (s *site) command(ctx context.Context, args ...string) error {
 }
 
 // measure goes through the phases.
-func measure(ctx context.Context, s *site, o *options) (*report, error) {
+func measure(ctx context.Context, s *site, o *options) (r *report, err error) {
 	nc, err := nats.Connect(s.url)
 	if err != nil {
 		return nil, err
 	}
 	defer nc.Close()
-	other, err := nats.Connect(s.url) // so that the light load does not wait behind the hot one in this program
-	if err != nil {
-		return nil, err
-	}
-	defer other.Close()
 	hot, err := newLoad(nc, []string{"hot"}, o)
 	if err != nil {
 		return nil, err
 	}
-	names := make([]string, o.others)
-	for i := range names {
-		names[i] = fmt.Sprintf("other-%d", i)
-	}
-	light, err := newLoad(other, names, &options{conflict: "queue", clients: o.clients})
+	light, err := startOthers(ctx, s.url, o)
 	if err != nil {
 		return nil, err
 	}
-	r := &report{Type: reportType, Seconds: o.duration.Seconds(), Factor: o.factor, Others: o.others, Light: o.light, OnConflict: o.conflict}
-	for _, l := range []*load{hot, light} {
-		if err := l.create(ctx); err != nil {
-			return nil, err
-		}
+	defer func() { err = errors.Join(err, light.stop()) }()
+	r = &report{Type: reportType, Seconds: o.duration.Seconds(), Factor: o.factor, Others: o.others, Light: o.light, OnConflict: o.conflict}
+	if err := hot.create(ctx); err != nil {
+		return nil, err
 	}
 	if r.Capacity = o.rate; r.Capacity == 0 {
 		say("how much one entity can take")
@@ -206,50 +200,38 @@ func measure(ctx context.Context, s *site, o *options) (*report, error) {
 	}
 	quiet := max(o.duration/4, 5*time.Second)
 	say("the others alone, for %s", quiet)
-	if err := light.run(ctx, o.light, quiet); err != nil {
+	alone, err := light.run(quiet)
+	if err != nil {
 		return nil, err
 	}
-	if err := light.drain(ctx); err != nil {
-		return nil, err
-	}
-	beside := func(target string) bool {
-		return bus.PartitionOf(target, partitions) == bus.PartitionOf("hot", partitions)
-	}
-	r.Beside.Alone, r.Elsewhere.Alone, r.Edge.Alone = light.latencies(beside)
+	r.Beside.Alone, r.Elsewhere.Alone, r.Edge.Alone = alone.Beside, alone.Elsewhere, alone.Edge
 	hot.reset()
 	say("%.0f operations a second on one entity, which can take %.0f, for %s", o.factor*r.Capacity, r.Capacity, o.duration)
-	if err := overload(ctx, s, o, r, hot, light); err != nil {
-		return nil, err
-	}
-	r.Beside.Pressed, r.Elsewhere.Pressed, r.Edge.Pressed = light.latencies(beside)
-	return r, nil
+	return r, overload(ctx, s, o, r, hot, light)
 }
 
-// partitions is how many the program sets up.
-var partitions = bus.DefaultLayout().Partitions
-
 // overload is the phase that this is about.
-func overload(ctx context.Context, s *site, o *options, r *report, hot, light *load) error {
+func overload(ctx context.Context, s *site, o *options, r *report, hot *load, light *others) error {
 	memory := watch(s.dev.Process.Pid)
 	began, used := time.Now(), cpuTime(s.dev.Process.Pid)
+	var pressed phase
 	done := make(chan error, 1)
-	go func() { done <- light.run(ctx, o.light, o.duration) }()
+	go func() {
+		var err error
+		pressed, err = light.run(o.duration)
+		done <- err
+	}()
 	err := hot.run(ctx, o.factor*r.Capacity, o.duration)
 	took := time.Since(began)
 	r.CPU = cpuTime(s.dev.Process.Pid) - used
-	err = errors.Join(err, <-done)
 	r.Memory = memory.stop()
-	if err != nil {
+	ended := hot.ended()
+	if err = errors.Join(err, hot.drain(ctx), <-done); err != nil {
 		return err
 	}
-	ended := hot.ended()
-	for _, l := range []*load{light, hot} {
-		if err := l.drain(ctx); err != nil {
-			return err
-		}
-	}
 	r.Drain = time.Since(began).Seconds() - took.Seconds()
-	r.Hot, r.Light100 = hot.account(), light.account()
+	r.Hot, r.Light100 = hot.account(), pressed.Account
+	r.Beside.Pressed, r.Elsewhere.Pressed, r.Edge.Pressed = pressed.Beside, pressed.Elsewhere, pressed.Edge
 	r.Offered = float64(r.Hot.Sent) / took.Seconds()
 	r.Ended = float64(ended) / took.Seconds()
 	return nil

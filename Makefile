@@ -38,7 +38,7 @@ help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: demo
-demo: ## The whole system in one process: a workload, a summary, every invariant checked; under 30 s
+demo: ## The whole system in one process: a workload, a summary, every invariant checked; under 30 s once it is built
 	go run ./cmd/hierarchy demo
 
 .PHONY: dev
@@ -122,7 +122,9 @@ FUZZTIME ?= 10s
 
 .PHONY: fuzz
 fuzz: ## Every fuzz target in turn, FUZZTIME=10s each; PKG=./pkg/op for those of one package
-	@for file in $$(grep -rl --include='*_test.go' '^func Fuzz' $(if $(filter ./...,$(PKG)),.,$(PKG)) | sort); do \
+	@files=$$(grep -rl --include='*_test.go' '^func Fuzz' $(PKG:/...=) | sort) || true; \
+	[ -n "$$files" ] || { echo 'there is no fuzz target in $(PKG)'; exit 1; }; \
+	for file in $$files; do \
 		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\)(.*/\1/p' "$$file"); do \
 			echo "=== $$(dirname "$$file") $$target"; \
 			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x $(ARGS) "./$$(dirname "$$file")"; \
@@ -151,7 +153,7 @@ machine: ## Power cuts, full disks, partitions, flipped bits, wrong clocks, bad 
 	go test -count=1 -timeout 90m -v -run '$(FAULT)' ./scenarios/machine -args -form long -report $(MACHINE_REPORT) $(ARGS)
 
 .PHONY: machine-short
-machine-short: ## Six of these faults once, in two minutes; needs root
+machine-short: ## Six of these faults once, in two minutes; four of them need root
 	go test -count=1 -timeout 10m -v -run '$(FAULT)' ./scenarios/machine -args -form short $(ARGS)
 
 .PHONY: torture

@@ -40,7 +40,7 @@ func (v *visit) open(s *arbiter.Submit) *operation {
 	o := &operation{
 		id: s.Operation.ID, key: keyOf(s.Operation.ID), kind: s.Operation.Type, submitter: s.Operation.Submitter,
 		target: p.target(s.Operation.Target), place: s.Place, priority: s.Operation.Priority, parent: keyOf(s.Operation.Parent),
-		request: requestOf(&s.Operation), retryOf: keyOf(s.Operation.RetryOf).short(), onConflict: s.Operation.OnConflict,
+		request: requestOf(&s.Operation), retryOf: keyOf(s.Operation.RetryOf).short(), onConflict: shared(s.Operation.OnConflict),
 		preemptible: s.Operation.Preemptible, maxRetries: s.Operation.Retries(), expected: s.Operation.ExpectedVersion,
 		accepted: v.s.At, status: op.Pending, slot: -1,
 	}

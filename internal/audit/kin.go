@@ -25,11 +25,11 @@ type kin struct {
 // rank is the effective priority of an operation and how it came about.
 type rank struct {
 	effective op.Priority
-	path      []key
-	unknown   key
+	old       bool // an ancestor may be forgotten by now, and asked for again
 	cycle     bool
 	truncated bool
-	old       bool  // an ancestor may be forgotten by now, and asked for again
+	path      []key
+	unknown   key
 	trail     []key // the ancestors, nearest first, the unknown one last
 }
 

@@ -83,6 +83,17 @@ func choice(p *arbiter.Policy, o *operation) op.Conflict {
 	return o.onConflict
 }
 
+// shared is c where every operation's lies: one that was just decoded lies alone, and
+// to look at a crowd is to fetch each of its words.
+func shared(c op.Conflict) op.Conflict {
+	for _, known := range [...]op.Conflict{op.OnConflictReject, op.OnConflictQueue, op.OnConflictRetry, op.OnConflictSupersede, op.OnConflictCoalesce} {
+		if c == known {
+			return known
+		}
+	}
+	return c
+}
+
 // leaseFor is how long an attempt may go on without a sign of life.
 func leaseFor(p *arbiter.Policy, kind string) time.Duration {
 	if d := p.Types[kind].AttemptTimeout; d > 0 {

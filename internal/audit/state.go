@@ -108,24 +108,32 @@ func (p *partition) belongs(o *operation, foreign bool) {
 	o.foreign = foreign
 }
 
-// operation is one that has no terminal record yet.
+// operation is one that has no terminal record yet. A decision about a crowd looks at
+// each of it, so what it looks at stands first and together: from one line of the
+// processor's cache to the next is most of what that costs.
 type operation struct {
+	onConflict  op.Conflict
+	kind        string
+	place       op.Place
+	preemptions int
+	retries     int
+	maxRetries  int
+	ranked      bool
+	settled     bool // the ancestor that is unknown was looked for on behalf of this operation
+	rank        rank
+
 	id          string
 	key         key
-	kind        string
 	submitter   string
 	target      *target
-	place       op.Place
 	priority    op.Priority // what the policy made of what was asked for
 	asked       op.Priority // what was asked for, where that is another
 	parent      key
 	request     key    // equal for operations that ask for the same change
 	rivalry     key    // equal for those of one submitter, type and target; zero without a submitter
 	retryOf     uint32 // short
-	onConflict  op.Conflict
 	preemptible bool
-	foreign     bool // of somebody whose operations are not demanded to end
-	maxRetries  int
+	foreign     bool   // of somebody whose operations are not demanded to end
 	expected    *int64 // version of the entity
 	accepted    time.Time
 	expires     time.Time // never where zero
@@ -142,26 +150,21 @@ type operation struct {
 	winner  string
 	reason  op.Reason // of an open operation: coalesced, preempted
 
-	attempt     int
-	retries     int
-	lapses      int
-	unclaimed   int // lapses of attempts that nobody had begun
-	preemptions int
-	effective   op.Priority // by which the current attempt was granted
-	granted     time.Time
-	lease       time.Time
-	claimed     bool // a heartbeat came for the current attempt
-	stop        *stop
-	told        struct{ grace, execution bool } // protections of the current attempt
+	attempt   int
+	lapses    int
+	unclaimed int         // lapses of attempts that nobody had begun
+	effective op.Priority // by which the current attempt was granted
+	granted   time.Time
+	lease     time.Time
+	claimed   bool // a heartbeat came for the current attempt
+	stop      *stop
+	told      struct{ grace, execution bool } // protections of the current attempt
 
 	leader *operation   // the one that it was coalesced into
 	riders []*operation // those that were coalesced into it
 	dooms  []doom
 
-	rank    rank
-	ranked  bool
-	missing int  // index in partition.missing, where the rank has an unknown ancestor
-	settled bool // that ancestor was looked for on behalf of this operation
+	missing int // index in partition.missing, where the rank has an unknown ancestor
 }
 
 // origin is what the events of an operation tell of its submission and nothing else

@@ -11,13 +11,13 @@ var edgeMutants = []mutant{
 		file: "pkg/op/codec_fields.go", old: `if seen&bit != 0 {`, new: `if false {`,
 	},
 	{
-		name: "acknowledged and not stored", wrong: "a submission is taken for another that has the same message id, and dropped", test: inSubmitter("^TestAcknowledgedIsStored$"),
+		name: "acknowledged and not stored", wrong: "a cancellation is taken for another message that has the same id, and dropped", test: inSubmitter("^TestAcknowledgedIsStored$"),
 		says: "messages are stored of 6 that were acknowledged",
-		file: "internal/submitter/submitter.go", old: `	msgID := op.NewID()`, new: `	msgID := "a"`,
+		file: "internal/submitter/cancel.go", old: `s.publish(ctx, subject, body, op.NewID(), nil, nil)`, new: `s.publish(ctx, subject, body, "a", nil, nil)`,
 	},
 	{
-		name: "repeated as another", wrong: "a submission without an answer is sent again under another message id, and stored twice",
-		test: inSubmitter("^TestUnknownOutcomeIsSettledByTheSameMessage$"), says: `sent "ops.submit.user-1`,
+		name: "repeated as another", wrong: "a cancellation without an answer is sent again under another message id, and stored twice",
+		test: inSubmitter("^TestUnknownOutcomeIsSettledByTheSameMessage$"), says: `sent "ops.cancel.user-1`,
 		file: "internal/submitter/submitter.go", old: `s.try(ctx, subject, body, msgID, hdr)`, new: `s.try(ctx, subject, body, msgID+op.NewID(), hdr)`,
 	},
 }

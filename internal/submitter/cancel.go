@@ -111,7 +111,7 @@ func (s *Submitter) CancelAll(ctx context.Context, c Cancellation) (op.Accepted,
 	if err != nil {
 		return op.Accepted{}, fmt.Errorf("submitter: cancel: %w", err)
 	}
-	ack, err := s.publish(ctx, subject, body, nil, nil)
+	ack, err := s.publish(ctx, subject, body, op.NewID(), nil, nil)
 	acc.Stream, acc.Seq = ack.Stream, ack.Seq
 	return acc, err
 }
@@ -127,7 +127,7 @@ func (s *Submitter) cancelSubmitter(ctx context.Context, c Cancellation) (op.Acc
 	g.SetLimit(16)
 	for p := range acks {
 		g.Go(func() (err error) {
-			acks[p], err = s.publish(ctx, s.bus.ControlSubject(p), body, nil, nil)
+			acks[p], err = s.publish(ctx, s.bus.ControlSubject(p), body, op.NewID(), nil, nil)
 			return err
 		})
 	}

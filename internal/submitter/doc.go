@@ -11,10 +11,11 @@
 // params, what is paused, what priority is refused. The resolver judges again, under
 // the policy of its instant, and its word counts.
 //
-// An unknown outcome is settled by sending the same message again, which the
-// server recognises by its message id. Submitting an op_id again is a new message
-// in the log, and the resolver finds that it is the same submission. Only when the
-// context ends first is the caller told that nothing is known, with code OPS-1019.
+// An unknown outcome is settled by sending the same message again. An op_id that is
+// stored twice that way, or because a client submits it again, is a new message in the
+// log, and the resolver finds that it is the same submission; the repetition of a
+// cancellation is recognised by the server. Only when the context ends first is the
+// caller told that nothing is known, with code OPS-1019.
 //
 // Where there is no room (the log is full, or the owner of a partition says that it
 // or the target is) single submissions are refused with OPS-1021 and

@@ -273,7 +273,7 @@ func (p *Packer) sendPack(ctx context.Context, k *pack) error {
 	var ack bus.Ack
 	err := p.room(ctx, k, full)
 	if err == nil {
-		ack, err = p.s.publish(ctx, subject, body, trace(p.o.Trace), full)
+		ack, err = p.s.publish(ctx, subject, body, "", trace(p.o.Trace), full)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

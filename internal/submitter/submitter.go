@@ -114,7 +114,7 @@ func (s *Submitter) store(ctx context.Context, ops []op.Operation, body []byte, 
 	if e := s.news.admit(bus.PartitionOf(target, s.partitions), slices.Repeat([]string{target}, len(ops))...); e != nil {
 		return op.Accepted{}, e
 	}
-	ack, err := s.publish(ctx, bus.SubmitSubject(target), body, trace(traceparent), nil)
+	ack, err := s.publish(ctx, bus.SubmitSubject(target), body, "", trace(traceparent), nil)
 	if err != nil {
 		return op.Accepted{}, err
 	}
@@ -213,14 +213,14 @@ func trace(parent string) nats.Header {
 // full is told when the log has no room, and the publish is tried again; nil means
 // to give up.
 //
-// The message has an id of its own, by which the server recognises the
-// repetitions of this call. It must not follow from the operations. The server
-// asks for the id alone, on all subjects of the intake, and whatever else was
-// stored under an op_id (something invalid, or of another target) would have this
-// message acknowledged and dropped. That an op_id is the same submission is for
-// the resolver to find.
-func (s *Submitter) publish(ctx context.Context, subject string, body []byte, hdr nats.Header, full func()) (bus.Ack, error) {
-	msgID := op.NewID()
+// An operation that is stored twice that way is one: the resolver finds that its
+// op_id is the same submission. A cancellation has no such id, so it brings a msgID,
+// by which the server recognises the repetitions of this call. That must not follow
+// from the operations. The server asks for the id alone, on all subjects of the intake,
+// and whatever else was stored under it would have this message acknowledged and
+// dropped. Submissions bring none, because the server keeps each in memory for two
+// minutes.
+func (s *Submitter) publish(ctx context.Context, subject string, body []byte, msgID string, hdr nats.Header, full func()) (bus.Ack, error) {
 	pause := firstPause
 	started := time.Now()
 	maybe := false // a try had no answer

@@ -137,19 +137,22 @@ func TestUnknownOutcomeIsSettledByTheSameMessage(t *testing.T) {
 			t.Fatalf("%v after %d tries", err, len(sent))
 		}
 		for _, m := range sent {
-			if m != sent[0] || !strings.HasPrefix(m, "ops.submit.user-1 ") || strings.HasPrefix(m, "ops.submit.user-1 "+acc.OpIDs[0]+" ") {
+			if m != sent[0] || !strings.HasPrefix(m, `ops.submit.user-1  {`) || !strings.Contains(m, `"op_id":"`+acc.OpIDs[0]+`"`) {
 				t.Errorf("sent %q", m)
 			}
 		}
+		sent = sent[:0]
+		if _, err := s.Cancel(t.Context(), "user-1", "a"); err != nil || len(sent) != 4 {
+			t.Fatalf("a cancellation: %v after %d tries", err, len(sent))
+		}
 		id := strings.Fields(sent[0])[1]
-		if _, err := s.Submit(t.Context(), []byte(`{"op_id":"`+acc.OpIDs[0]+`","op_type":"version_entity"}`), "user-1"); err != nil {
-			t.Fatal(err)
+		for _, m := range sent {
+			if m != sent[0] || !strings.HasPrefix(m, "ops.cancel.user-1 "+id+" {") {
+				t.Errorf("sent %q", m)
+			}
 		}
-		if strings.Contains(sent[4], id) {
-			t.Error("another call has the same message id")
-		}
-		if _, err := s.Cancel(t.Context(), "user-1", "a"); err != nil || strings.Contains(sent[5], "  ") {
-			t.Errorf("a cancellation without a message id: %v", err)
+		if _, err := s.Cancel(t.Context(), "user-1", "a"); err != nil || strings.Contains(sent[4], id) {
+			t.Errorf("another call has the same message id: %v", err)
 		}
 	})
 }

@@ -19,9 +19,10 @@ const (
 	emitterWindow = 4096
 	// emitterAckWait is when an unanswered message is sent again.
 	emitterAckWait = time.Second
-	// emitterKeys is how many keys an emitter remembers the sequence of. A
-	// forgotten one costs a read.
-	emitterKeys = 1 << 16
+	// emitterKeys is how many keys an emitter remembers the sequence of, and at most
+	// twice as many: those that were not used since the last so many. A forgotten one
+	// costs a read. Each operation has one and few need it after the end.
+	emitterKeys = 1 << 12
 )
 
 // Emitter publishes the outputs of committed steps, pipelined: [Emitter.Add]
@@ -46,8 +47,9 @@ type Emitter struct {
 	open     int     // not done
 	order    uint64  // of the messages to come
 	keys     map[string]*viewKey
-	bad      []error       // refused for good since the last Flush
-	idle     chan struct{} // told when open becomes 0
+	older    map[string]*viewKey // of those not used since keys was empty
+	bad      []error             // refused for good since the last Flush
+	idle     chan struct{}       // told when open becomes 0
 	closed   bool
 }
 
@@ -116,7 +118,9 @@ func (e *Emitter) Add(m *nats.Msg) {
 func (e *Emitter) guard(s *slot) {
 	k := e.keys[s.msg.Subject]
 	if k == nil {
-		k = &viewKey{}
+		if k = e.older[s.msg.Subject]; k == nil {
+			k = &viewKey{}
+		}
 		e.keys[s.msg.Subject] = k
 	}
 	s.key = k
@@ -201,13 +205,14 @@ func (e *Emitter) Flush(ctx context.Context) error {
 	}
 }
 
-// forget drops the slots, all done, and the keys when they have become many.
+// forget drops the slots, all done, and the keys that were not used for long when they
+// have become many.
 func (e *Emitter) forget() {
 	e.base += uint64(len(e.slots))
 	clear(e.slots)
 	e.slots = e.slots[:0]
 	if len(e.keys) > emitterKeys {
-		clear(e.keys)
+		e.older, e.keys = e.keys, map[string]*viewKey{}
 	}
 }
 

@@ -113,6 +113,50 @@ func TestViewsNeverGoBack(t *testing.T) {
 	}
 }
 
+// What is used stays known, among thousands that are written once. What is not used
+// costs a read, and is replaced all the same.
+func TestEmitterForgetsWhatIsNotUsed(t *testing.T) {
+	s, b := single(t, small())
+	nc, err := s.Connect()
+	must(t, err)
+	t.Cleanup(nc.Close)
+	reads, err := nc.SubscribeSync("$JS.API.STREAM.MSG.GET.KV_OPS_ENTITIES")
+	must(t, err)
+	must(t, nc.Flush())
+	e := emitter(t, b)
+	tell := func(step int, ids ...string) {
+		t.Helper()
+		e.At(uint64(step)) //nolint:gosec // not negative
+		for _, id := range ids {
+			e.Add(bus.EntityMsg(id, fmt.Append(nil, step)))
+		}
+		must(t, e.Flush(t.Context()))
+	}
+	wantReads := func(n int) {
+		t.Helper()
+		must(t, nc.Flush())
+		if got, _, err := reads.Pending(); got != n || err != nil {
+			t.Errorf("%d reads, want %d: %v", got, n, err)
+		}
+	}
+	tell(1, "used", "unused")
+	for step := 2; step <= 5; step++ {
+		ids := []string{"used"}
+		for i := range 3000 {
+			ids = append(ids, fmt.Sprintf("once-%d-%d", step, i))
+		}
+		tell(step, ids...)
+	}
+	wantReads(0)
+	tell(6, "used", "unused")
+	wantReads(1)
+	for _, id := range []string{"used", "unused"} {
+		if got := entity(t, b, id); got != "6" {
+			t.Errorf("%s: %s", id, got)
+		}
+	}
+}
+
 func TestEmitterFlushEndsWithContext(t *testing.T) {
 	s, b := single(t, small())
 	e := emitter(t, b)

@@ -20,4 +20,8 @@ var edgeMutants = []mutant{
 		test: inSubmitter("^TestUnknownOutcomeIsSettledByTheSameMessage$"), says: `sent "ops.cancel.user-1`,
 		file: "internal/submitter/submitter.go", old: `s.try(ctx, subject, body, msgID, hdr)`, new: `s.try(ctx, subject, body, msgID+op.NewID(), hdr)`,
 	},
+	{
+		name: "forgotten while in use", wrong: "the sequence of a head that each step writes is read again and again", test: test{pkg: "internal/bus", run: "^TestEmitterForgetsWhatIsNotUsed$"}, says: "reads, want 0",
+		file: "internal/bus/emitter.go", old: `e.older, e.keys = e.keys, map[string]*viewKey{}`, new: `e.older, e.keys = nil, map[string]*viewKey{}`,
+	},
 }

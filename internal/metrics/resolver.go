@@ -24,6 +24,7 @@ type Resolver struct {
 	Partitions      prometheus.Gauge
 	Members         prometheus.Gauge
 	PolicyRefused   prometheus.Counter
+	Pause           prometheus.Gauge
 
 	// Partition gauges; delete the values when a partition is given up.
 	OpenOperations *prometheus.GaugeVec // partition
@@ -61,6 +62,7 @@ func newResolver(b builder) *Resolver {
 		Snapshots:       b.counter("ops_resolver_snapshots_total"),
 		Partitions:      b.gauge("ops_resolver_partitions"),
 		Members:         b.gauge("ops_resolver_members"),
+		Pause:           b.gauge("ops_resolver_pause_seconds"),
 		PolicyRefused:   b.counter("ops_resolver_policies_refused_total"),
 
 		OpenOperations: b.gauges("ops_resolver_open_operations"),

@@ -111,6 +111,7 @@ var resolverTable = []Metric{
 	row(RoleResolver, Gauge, "ops_resolver_partitions", "Partitions that this resolver serves."),
 	row(RoleResolver, Gauge, "ops_resolver_open_operations", "Operations without a terminal record, by partition served here.", labelPartition),
 	row(RoleResolver, Gauge, "ops_resolver_members", "Resolvers alive as this one sees them."),
+	row(RoleResolver, Gauge, "ops_resolver_pause_seconds", "How long a report of a crowded target waits at present, so that the others have processor time."),
 	row(RoleResolver, Counter, "ops_resolver_policies_refused_total", "Revisions of the policy that could not be put into force, so that the one before stays."),
 	row(RoleResolver, Gauge, "ops_resolver_oldest_pending_seconds", "Age of the oldest pending operation, by partition served here.", labelPartition),
 	row(RoleResolver, Counter, "ops_resolver_grace_period_saves_total", "Times that an executing operation stayed because its grace period had not ended: each cancel, and once an attempt a stronger contender."),

@@ -21,6 +21,14 @@ var edgeMutants = []mutant{
 		file: "internal/submitter/submitter.go", old: `s.try(ctx, subject, body, msgID, hdr)`, new: `s.try(ctx, subject, body, msgID+op.NewID(), hdr)`,
 	},
 	{
+		name: "a crowd never waits", wrong: "a hot target takes the processors from all others", test: inResolver("^TestACrowdMakesRoom$"), says: "the second: 0s",
+		file: "internal/resolver/pace.go", old: `mean > paceGoal:`, new: `mean > time.Hour:`,
+	},
+	{
+		name: "everybody waits", wrong: "a hot target has the reports of all others wait", test: inResolver("^TestWhoseReportWaits$"), says: "a result of another target waits",
+		file: "internal/resolver/report.go", old: `p.crowds.has(in.result.Target)`, new: `true`,
+	},
+	{
 		name: "forgotten while in use", wrong: "the sequence of a head that each step writes is read again and again", test: test{pkg: "internal/bus", run: "^TestEmitterForgetsWhatIsNotUsed$"}, says: "reads, want 0",
 		file: "internal/bus/emitter.go", old: `e.older, e.keys = e.keys, map[string]*viewKey{}`, new: `e.older, e.keys = nil, map[string]*viewKey{}`,
 	},

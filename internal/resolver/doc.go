@@ -17,7 +17,9 @@
 //     Every output can be repeated without harm.
 //
 // Beside that a partition answers dry runs from its machine, and says on ops.load
-// when it fills up. Neither is stored, and neither waits for anything.
+// when it fills up. Neither is stored, and neither waits for anything. What handlers
+// report of a target that is crowded may wait some milliseconds, so that the others
+// have processor time (ADR 0019).
 //
 // What decides is sequential and knows the log only as [Log]: [Run] puts it into
 // goroutines, with timers and subscriptions, and internal/sim drives the same code

@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/hierarchy-bus/hierarchy/internal/arbiter"
@@ -11,6 +12,9 @@ const (
 	// loadEvery is how often a partition that is filling up says so. Whoever
 	// listens believes it for a second, so one message may be lost (ADR 0013).
 	loadEvery = 200 * time.Millisecond
+	// burstEvery is how soon it looks again when much arrives: one that waited for
+	// the next time would be full by then, and whatever follows be shed.
+	burstEvery = 20 * time.Millisecond
 	// gaugeEvery is how often the age of the oldest operation is looked up.
 	gaugeEvery = time.Second
 )
@@ -19,6 +23,7 @@ const (
 // told so.
 type loadNews struct {
 	looked  time.Time
+	arrived int // inputs since
 	gauged  time.Time
 	crowded bool
 }
@@ -26,10 +31,11 @@ type loadNews struct {
 // watch looks, now and then, at how full the partition is and how old its oldest
 // operation, and tells.
 func (p *partition) watch(now time.Time) {
-	if now.Sub(p.crowd.looked) < loadEvery {
+	since := now.Sub(p.crowd.looked)
+	if since < loadEvery && (since < burstEvery || p.crowd.arrived < p.machine.Policy().MaxStaged/8) {
 		return
 	}
-	p.crowd.looked = now
+	p.crowd.looked, p.crowd.arrived = now, 0
 	if now.Sub(p.crowd.gauged) >= gaugeEvery {
 		p.crowd.gauged = now
 		age := 0.0
@@ -45,9 +51,25 @@ func (p *partition) watch(now time.Time) {
 		return
 	}
 	p.crowd.crowded = crowded // the first news that are good are told, too
-	if err := p.bus.PublishLoad(newsOf(p.id, &policy, &l)); err != nil {
+	news := newsOf(p.id, &policy, &l)
+	p.crowds.are(news.Targets)
+	if err := p.bus.PublishLoad(news); err != nil {
 		p.log.Debug("how full the partition is could not be told", "error", err)
 	}
+}
+
+// crowds are the targets that the last news called crowded. The zero value has none.
+// It is safe for concurrent use.
+type crowds struct {
+	targets atomic.Pointer[map[string]int]
+}
+
+// are replaces them; the map must not change any more.
+func (c *crowds) are(targets map[string]int) { c.targets.Store(&targets) }
+
+func (c *crowds) has(target string) bool {
+	targets := c.targets.Load()
+	return targets != nil && (*targets)[target] > 0
 }
 
 func newsOf(partition int, policy *arbiter.Policy, l *arbiter.Load) bus.Load {

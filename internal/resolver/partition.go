@@ -33,7 +33,7 @@ const (
 )
 
 // partition is one partition for as long as this process owns it. Everything but
-// the channels belongs to the goroutine of run.
+// the channels and the crowds belongs to the goroutine of run.
 type partition struct {
 	id      int
 	cfg     *Config
@@ -41,6 +41,8 @@ type partition struct {
 	world   World
 	log     *slog.Logger
 	kinship *kinship
+	pace    *pace
+	crowds  crowds
 
 	epoch   uint64
 	number  uint64
@@ -280,6 +282,7 @@ func (p *partition) step(ctx context.Context, g *gathered) error {
 		Schema: arbiter.StepSchema, ID: p.world.NewID(), Partition: p.id, Number: p.number + 1,
 		Epoch: p.epoch, Owner: p.cfg.Name, At: now, Cursor: g.cursor, In: g.in,
 	}
+	p.crowd.arrived += len(g.in)
 	p.machine.Step(s)
 	if err := p.commit(ctx, s, g); err != nil {
 		return err

@@ -19,6 +19,7 @@ type Node struct {
 	world   World
 	kinship *kinship
 	board   *board
+	pace    *pace // nil: nobody waits
 }
 
 // NewNode returns the memory of a process that has just started. Of cfg it uses
@@ -36,7 +37,7 @@ func newNode(cfg *Config, log Log, world World, b *board) *Node {
 func (n *Node) PutPolicy(data []byte, rev uint64) { n.board.put(data, rev) }
 
 func (n *Node) partition(id int, log *slog.Logger) *partition {
-	return &partition{id: id, cfg: n.cfg, bus: n.log, world: n.world, log: log, kinship: n.kinship, board: n.board}
+	return &partition{id: id, cfg: n.cfg, bus: n.log, world: n.world, log: log, kinship: n.kinship, board: n.board, pace: n.pace}
 }
 
 // Reign is one partition in the hands of one process, driven step by step: what

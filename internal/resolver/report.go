@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/hierarchy-bus/hierarchy/internal/arbiter"
@@ -46,10 +47,25 @@ func (p *partition) receive(ctx context.Context, data []byte, reply func([]byte)
 			in.bytes += 3 * len(f.Message)
 		}
 	}
-	select {
-	case p.results <- in:
-	case <-ctx.Done():
+	p.hand(ctx, in)
+}
+
+// hand gives a report to the partition. That of a crowded target may have to wait, so
+// that the others have processor time.
+func (p *partition) hand(ctx context.Context, in report) {
+	give := func() {
+		select {
+		case p.results <- in:
+		case <-ctx.Done():
+		}
 	}
+	if in.result != nil {
+		if d := p.pace.hold(p.crowds.has(in.result.Target)); d > 0 {
+			time.AfterFunc(d, give)
+			return
+		}
+	}
+	give()
 }
 
 func (g *gathered) report(r report) {

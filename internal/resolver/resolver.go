@@ -74,6 +74,7 @@ func Run(ctx context.Context, cfg Config) error {
 		cfg: cfg, ctx: ctx, log: log, member: member, owned: map[int]*served{},
 		node: newNode(&cfg, onBus{cfg.Bus}, realWorld(), board),
 	}
+	s.node.pace = newPace(func(pause time.Duration) { cfg.Metrics.Pause.Set(pause.Seconds()) })
 	s.run(ctx)
 	leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()

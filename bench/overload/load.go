@@ -317,9 +317,9 @@ func (l *load) account() account {
 	return a
 }
 
-// latencies are those since the last call: of the targets that which selects, of
-// the others, and of all acknowledgements.
-func (l *load) latencies(which func(target string) bool) (these, others, edge latency) {
+// latencies are those since the last call: of all targets, of those that which
+// selects, of the others, and of all acknowledgements.
+func (l *load) latencies(which func(target string) bool) (all, these, others, edge latency) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var a, b []float64
@@ -330,9 +330,10 @@ func (l *load) latencies(which func(target string) bool) (these, others, edge la
 			b = append(b, s.ms)
 		}
 	}
+	all = summary(slices.Concat(a, b))
 	these, others, edge = summary(a), summary(b), summary(l.edge)
 	l.took, l.edge = nil, nil
-	return these, others, edge
+	return all, these, others, edge
 }
 
 func summary(ms []float64) latency {

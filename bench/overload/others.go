@@ -28,8 +28,8 @@ type others struct {
 
 // phase is what the others saw for a while.
 type phase struct {
-	Beside, Elsewhere, Edge latency
-	Account                 account
+	All, Beside, Elsewhere, Edge latency
+	Account                      account
 }
 
 // startOthers runs this program once more, as the others.
@@ -92,7 +92,7 @@ func asOthers(ctx context.Context, url string, o *options, in io.Reader, out io.
 			return err
 		}
 		p := phase{Account: l.account()}
-		p.Beside, p.Elsewhere, p.Edge = l.latencies(beside)
+		p.All, p.Beside, p.Elsewhere, p.Edge = l.latencies(beside)
 		if err := json.NewEncoder(out).Encode(p); err != nil {
 			return err
 		}

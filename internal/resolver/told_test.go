@@ -17,25 +17,30 @@ import (
 	"github.com/hierarchy-bus/hierarchy/pkg/op"
 )
 
-// depose takes the only partition away from its owner, as another resolver would.
+// depose takes the only partition away from its owner, as another resolver would,
+// which tries again when the owner has committed something meanwhile.
 func (w *world) depose(id string) {
 	w.t.Helper()
-	last, _, err := w.bus.JournalLast(w.t.Context(), 0)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	var s arbiter.Step
-	if err := json.Unmarshal(last.Data, &s); err != nil {
-		w.t.Fatal(err)
-	}
-	s.ID, s.Number, s.Epoch, s.Owner, s.Takeover, s.In, s.Out = id, s.Number+1, s.Epoch+1, "rival", true, nil, nil
-	data, err := op.Marshal(&s)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	if _, out, err := w.bus.JournalAppend(w.t.Context(), 0, id, data, last.Seq); out != bus.Committed {
-		w.t.Fatalf("%v, %v", out, err)
-	}
+	w.eventually("the partition to be taken over", func() bool {
+		last, _, err := w.bus.JournalLast(w.t.Context(), 0)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		var s arbiter.Step
+		if err := json.Unmarshal(last.Data, &s); err != nil {
+			w.t.Fatal(err)
+		}
+		s.ID, s.Number, s.Epoch, s.Owner, s.Takeover, s.In, s.Out = id, s.Number+1, s.Epoch+1, "rival", true, nil, nil
+		data, err := op.Marshal(&s)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		_, out, err := w.bus.JournalAppend(w.t.Context(), 0, id, data, last.Seq)
+		if out != bus.Committed && out != bus.Deposed {
+			w.t.Fatalf("%v, %v", out, err)
+		}
+		return out == bus.Committed
+	})
 }
 
 // A step that the journal refuses has no consequence: nobody is told of it, and

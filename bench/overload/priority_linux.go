@@ -11,21 +11,30 @@ import (
 const lowest = 19
 
 // standBack has this process get what the others on the machine leave of the
-// processors: each of its threads, and those that they will start. Its children go on
-// as they began.
+// processors: each of its threads, and those that they will start. Children that it
+// has go on as they began.
 func standBack() error {
-	threads, err := os.ReadDir("/proc/self/task")
-	if err != nil {
-		return err
-	}
-	for _, t := range threads {
-		id, err := strconv.Atoi(t.Name())
+	for stood := map[string]bool{}; ; { // until no thread has begun meanwhile
+		threads, err := os.ReadDir("/proc/self/task")
 		if err != nil {
 			return err
 		}
-		if err := syscall.Setpriority(syscall.PRIO_PROCESS, id, lowest); err != nil && !errors.Is(err, syscall.ESRCH) {
-			return err // of a thread that is still there
+		more := false
+		for _, t := range threads {
+			if stood[t.Name()] {
+				continue
+			}
+			more, stood[t.Name()] = true, true
+			id, err := strconv.Atoi(t.Name())
+			if err != nil {
+				return err
+			}
+			if err := syscall.Setpriority(syscall.PRIO_PROCESS, id, lowest); err != nil && !errors.Is(err, syscall.ESRCH) {
+				return err // of a thread that is still there
+			}
+		}
+		if !more {
+			return nil
 		}
 	}
-	return nil
 }

@@ -19,9 +19,9 @@ const (
 	emitterWindow = 4096
 	// emitterAckWait is when an unanswered message is sent again.
 	emitterAckWait = time.Second
-	// emitterKeys is how many keys an emitter remembers the sequence of, and at most
-	// twice as many: those that were not used since the last so many. A forgotten one
-	// costs a read. Each operation has one and few need it after the end.
+	// emitterKeys is how many keys an emitter remembers the sequence of, or a flush
+	// more, and as many from before that were not used since. A forgotten one costs a
+	// read. Each operation has one, and few need it after the end.
 	emitterKeys = 1 << 12
 )
 

@@ -26,7 +26,7 @@ var edgeMutants = []mutant{
 	},
 	{
 		name: "everybody waits", wrong: "a hot target has the reports of all others wait", test: inResolver("^TestWhoseReportWaits$"), says: "a result of another target waits",
-		file: "internal/resolver/report.go", old: `p.crowds.has(in.result.Target)`, new: `true`,
+		file: "internal/resolver/report.go", old: `p.crowds.has(r.Target)`, new: `true`,
 	},
 	{
 		name: "forgotten while in use", wrong: "the sequence of a head that each step writes is read again and again", test: test{pkg: "internal/bus", run: "^TestEmitterForgetsWhatIsNotUsed$"}, says: "reads, want 0",

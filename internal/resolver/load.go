@@ -15,6 +15,9 @@ const (
 	// burstEvery is how soon it looks again when much arrives: one that waited for
 	// the next time would be full by then, and whatever follows be shed.
 	burstEvery = 20 * time.Millisecond
+	// burstLeast is what counts as much where little may be staged: a look goes
+	// through all that is open.
+	burstLeast = 100
 	// gaugeEvery is how often the age of the oldest operation is looked up.
 	gaugeEvery = time.Second
 )
@@ -32,7 +35,7 @@ type loadNews struct {
 // operation, and tells.
 func (p *partition) watch(now time.Time) {
 	since := now.Sub(p.crowd.looked)
-	if since < loadEvery && (since < burstEvery || p.crowd.arrived < p.machine.Policy().MaxStaged/8) {
+	if since < loadEvery && (since < burstEvery || p.crowd.arrived < max(p.machine.Policy().MaxStaged/8, burstLeast)) {
 		return
 	}
 	p.crowd.looked, p.crowd.arrived = now, 0

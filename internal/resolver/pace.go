@@ -18,7 +18,8 @@ type pace struct {
 	told func(pause time.Duration)
 
 	mu     sync.Mutex
-	others time.Time // when a report of another target came last
+	others time.Time // when a report of a target that is not crowded came last
+	who    string    // of which
 	looked time.Time
 	pause  time.Duration
 }
@@ -41,24 +42,31 @@ func newPace(told func(time.Duration)) *pace {
 	return &pace{now: time.Now, lag: newLagMeter(), told: told}
 }
 
-// hold is how long a report has to wait, of a target that is crowded or is not.
-func (c *pace) hold(crowded bool) time.Duration {
+// hold is how long a report of a target has to wait, which is crowded or is not.
+func (c *pace) hold(target string, crowded bool) time.Duration {
 	if c == nil {
 		return 0
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.now()
+	since := now.Sub(c.looked)
 	if !crowded {
-		c.others = now
+		c.others, c.who = now, target
+		if since > company { // there is no crowd any more
+			c.set(0)
+		}
 		return 0
 	}
-	switch since := now.Sub(c.looked); {
-	case now.Sub(c.others) > company:
+	switch {
+	case now.Sub(c.others) > company, c.who == target: // it is alone, or was not crowded itself just now
 		c.set(0)
 	case since >= paceEvery:
 		c.looked = now
-		if mean, ok := c.lag(); ok && since < company { // else it is about times long past
+		switch mean, ok := c.lag(); {
+		case since > company: // that is about times long past
+			c.set(0)
+		case ok:
 			c.adjust(mean)
 		}
 	}

@@ -39,8 +39,8 @@ func (s *short) looks(n int, mean time.Duration) time.Duration {
 	d := time.Duration(0)
 	for range n {
 		s.at = s.at.Add(paceEvery)
-		s.hold(false)
-		d = s.hold(true)
+		s.hold("cold", false)
+		d = s.hold("hot", true)
 	}
 	return d
 }
@@ -60,7 +60,7 @@ func TestACrowdMakesRoom(t *testing.T) {
 	if d := s.looks(100, time.Second); d != pauseMost {
 		t.Errorf("the longest: %s", d)
 	}
-	if d := s.hold(false); d != 0 {
+	if d := s.hold("cold", false); d != 0 {
 		t.Errorf("the others wait %s", d)
 	}
 	s.known = false
@@ -79,16 +79,37 @@ func TestACrowdMakesRoom(t *testing.T) {
 func TestACrowdThatIsAloneDoesNotWait(t *testing.T) {
 	s := newShort()
 	s.looks(50, time.Second)
-	s.at = s.at.Add(company)
-	if d := s.hold(true); d == 0 {
+	s.at = s.at.Add(paceEvery)
+	s.hold("hot", true)
+	s.at = s.at.Add(company - paceEvery)
+	if d := s.hold("hot", true); d == 0 {
 		t.Error("the others are forgotten too soon")
 	}
 	s.at = s.at.Add(1)
-	if d := s.hold(true); d != 0 || s.shown != 0 {
+	if d := s.hold("hot", true); d != 0 || s.shown != 0 {
 		t.Errorf("nobody else has reported for a second: %s, shown as %s", d, s.shown)
 	}
+
+	s.looks(50, time.Second)
+	s.hold("hot", false)
+	if d := s.hold("hot", true); d != 0 {
+		t.Errorf("it has nobody beside itself, before it was crowded: %s", d)
+	}
+
+	s.looks(50, time.Second)
+	s.at = s.at.Add(company + 1)
+	if s.hold("cold", false); s.shown != 0 {
+		t.Errorf("there is no crowd any more, and shown is %s", s.shown)
+	}
+	s.looks(50, time.Second)
+	s.at = s.at.Add(company + 1)
+	s.others = s.at
+	if d := s.hold("hot", true); d != 0 || s.shown != 0 {
+		t.Errorf("a crowd that comes back waits %s for what was long ago", d)
+	}
+
 	var nobody *pace
-	if d := nobody.hold(true); d != 0 {
+	if d := nobody.hold("hot", true); d != 0 {
 		t.Errorf("without a pace: %s", d)
 	}
 }
@@ -137,7 +158,7 @@ func TestWhoseReportWaits(t *testing.T) {
 				t.Errorf("%s waits %s, want %s", name, d, want)
 			}
 		}
-		arrives("a result of another target", 0, report{result: &arbiter.Result{Target: "cold"}})
+		arrives("a result of another target", 0, report{result: &arbiter.Result{Target: "mild"}})
 		arrives("a heartbeat", 0, report{beat: &arbiter.Beat{Target: "hot"}})
 		arrives("a result of the crowded target", pauseMost, report{result: &arbiter.Result{Target: "hot"}})
 		p.crowds.are(nil)
@@ -156,14 +177,14 @@ func (h *heard) PublishLoad(l bus.Load) error {
 	return nil
 }
 
-// A burst is told before the next time: half full, and again when it has room.
+// A burst is told before the next time.
 func TestABurstIsToldSoon(t *testing.T) {
 	log := new(heard)
 	at := time.Unix(1000, 0)
 	p := &partition{bus: log, machine: arbiter.New(0), clock: newClock(func() time.Time { return at }, at), cfg: &Config{}}
 	p.cfg.defaults()
 	policy := arbiter.DefaultPolicy()
-	policy.StagingWindow, policy.MaxStaged = time.Hour, 80
+	policy.StagingWindow, policy.MaxStaged = time.Hour, 800
 	n := uint64(1)
 	step := func(in ...arbiter.Input) {
 		n++
@@ -189,17 +210,15 @@ func TestABurstIsToldSoon(t *testing.T) {
 		}
 	}
 	tells(0, 0)
-	arrive(9)
+	arrive(199)
 	tells(burstEvery, 0) // much arrived, and it is not half full
-	arrive(9)
-	tells(burstEvery, 0)
-	arrive(40)
+	arrive(400)
 	tells(burstEvery-1, 0)
-	tells(1, 58)
+	tells(1, 599)
 	if !p.crowds.has("hot") || p.crowds.has("cold") {
 		t.Error("who is crowded is not known")
 	}
-	arrive(9)
+	arrive(99)
 	tells(burstEvery, 0) // less than an eighth
-	tells(loadEvery-burstEvery, 67)
+	tells(loadEvery-burstEvery, 698)
 }

@@ -59,8 +59,8 @@ func (p *partition) hand(ctx context.Context, in report) {
 		case <-ctx.Done():
 		}
 	}
-	if in.result != nil {
-		if d := p.pace.hold(p.crowds.has(in.result.Target)); d > 0 {
+	if r := in.result; r != nil {
+		if d := p.pace.hold(r.Target, p.crowds.has(r.Target)); d > 0 {
 			time.AfterFunc(d, give)
 			return
 		}

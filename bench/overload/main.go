@@ -69,7 +69,7 @@ func main() {
 	flag.Float64Var(&o.light, "light", 100, "operations a second on all the others together")
 	flag.StringVar(&o.conflict, "on-conflict", "queue", "of the hot operations: queue, reject or retry")
 	flag.IntVar(&o.clients, "clients", 1000, "requests without an answer at most, as of that many clients: beyond that the rate is what the system lets it be")
-	flag.Float64Var(&o.growth, "growth", 0, "most that memory may grow from the second quarter of the overload to the last; 0: 1.25, and 3 in a run of less than a minute")
+	flag.Float64Var(&o.growth, "growth", 0, "most that memory may grow from the second quarter of the overload to the last; 0: 1.25, and 2 in a run of less than a minute")
 	flag.Float64Var(&o.ratio, "ratio", 0, "most times that the p99 of the others may be what it is alone; 0: not judged")
 	flag.BoolVar(&o.verify, "verify", true, "check the whole history in the end")
 	flag.StringVar(&o.json, "json", "", "also write the report into this file; - is stdout, and then there is nothing else")
@@ -79,7 +79,7 @@ func main() {
 		// The collector is given room when it costs too much, which may be late in a
 		// short run, and caches fill: it sees little else.
 		if o.growth = 1.25; o.duration < time.Minute {
-			o.growth = 3
+			o.growth = 2
 		}
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

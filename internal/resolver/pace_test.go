@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"runtime/metrics"
@@ -166,10 +167,17 @@ func TestWhoseReportWaits(t *testing.T) {
 	})
 }
 
-// heard keeps what a partition tells of its load.
+// heard is a log that takes every step and keeps what a partition tells of its load.
 type heard struct {
 	Log
-	news []bus.Load
+	news    []bus.Load
+	journal uint64 // the sequence of the next step
+}
+
+func (h *heard) Layout() bus.Layout { return bus.DefaultLayout() }
+
+func (h *heard) JournalAppend(context.Context, int, string, []byte, uint64) (uint64, bus.Outcome, error) {
+	return h.journal, bus.Committed, nil
 }
 
 func (h *heard) PublishLoad(l bus.Load) error {
@@ -221,4 +229,26 @@ func TestABurstIsToldSoon(t *testing.T) {
 	arrive(99)
 	tells(burstEvery, 0) // less than an eighth
 	tells(loadEvery-burstEvery, 698)
+}
+
+// Whoever owns partitions has one pace for all of them, and each step counts what
+// has arrived.
+func TestAPartitionBelongsToItsProcess(t *testing.T) {
+	log := &heard{journal: 1}
+	node := NewNode(Config{Name: "r1"}, log, realWorld())
+	node.pace = newShort().pace
+	p := node.partition(0, node.cfg.Logger)
+	if p.pace != node.pace {
+		t.Error("it has a pace of its own")
+	}
+	p.machine, p.heads, p.seen = arbiter.New(0), newHeads(log, p.world), new(seen)
+	p.changes, p.decisions, p.shared = map[int]applied{}, map[string]uint64{}, map[string]outcome{}
+	p.clock = newClock(time.Now, time.Time{})
+	p.emitter = &emission{queue: make(chan outputs, 1), ended: make(chan struct{})}
+	policy := arbiter.DefaultPolicy()
+	g := new(gathered)
+	g.add(arbiter.Input{Policy: &policy}, policyBytes)
+	if err := p.step(t.Context(), g); err != nil || p.crowd.arrived != 1 {
+		t.Errorf("%d inputs have arrived, want 1: %v", p.crowd.arrived, err)
+	}
 }

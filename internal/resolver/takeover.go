@@ -64,7 +64,6 @@ func (p *partition) load(ctx context.Context) error {
 	p.decisions = map[string]uint64{}
 	p.shared = map[string]outcome{}
 	p.ages, p.crowd, p.seeking = ages{}, loadNews{}, 0
-	p.crowds.are(nil)
 	p.asked = make(chan question, maxQuestions)
 	p.kin = make(chan arbiter.Input, 256)
 	p.results = make(chan report, 1024)
